@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/vmnet/vmnet/plan/trace"
@@ -184,11 +186,28 @@ type Summary struct {
 
 // Fact is one object the plan relied on. A nil Value says that it was not there.
 type Fact struct {
-	Ref   schema.Ref    `json:"ref"`
-	Value schema.Object `json:"-"`
-	// Text is the object in the words of its tool, for the message when it changed.
-	Text string `json:"text"`
+	Ref   schema.Ref
+	Value schema.Object
 }
 
 // Empty tells whether there is nothing to do.
 func (p *Plan) Empty() bool { return len(p.Steps) == 0 }
+
+// MarshalJSON writes {"ref": …, "before": null, "after": …}; a null after is an object that was not there.
+func (f Fact) MarshalJSON() ([]byte, error) {
+	c, err := json.Marshal(schema.Change{Ref: f.Ref, After: f.Value})
+	if err != nil {
+		return nil, fmt.Errorf("encode fact %s: %w", f.Ref, err)
+	}
+	return c, nil
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (f *Fact) UnmarshalJSON(b []byte) error {
+	var c schema.Change
+	if err := json.Unmarshal(b, &c); err != nil {
+		return fmt.Errorf("decode fact: %w", err)
+	}
+	f.Ref, f.Value = c.Ref, c.After
+	return nil
+}

@@ -33,7 +33,7 @@ type Link struct {
 	Port *Port `json:"port,omitempty"`
 	// Pair is the name of the other end of a veth in the same namespace, or the lower device of a macvlan; used only
 	// when a test creates one. Empty elsewhere.
-	Peer string `json:"peer,omitempty"`
+	Pair string `json:"pair,omitempty"`
 	// Facts are what the kernel says of the link and nobody can set. Nil in a desired link.
 	Facts *LinkFacts `json:"facts,omitempty"`
 }
@@ -120,8 +120,8 @@ func (l *Link) Requires() []Ref {
 	if l.Master != nil && *l.Master != "" {
 		refs = append(refs, LinkRef(*l.Master))
 	}
-	if l.Peer != "" && l.Type == "macvlan" {
-		refs = append(refs, LinkRef(l.Peer))
+	if l.Pair != "" && l.Type == "macvlan" {
+		refs = append(refs, LinkRef(l.Pair))
 	}
 	return refs
 }
