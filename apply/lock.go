@@ -1,0 +1,134 @@
+package apply
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrBusy is the error of a Lock that somebody else holds: a *BusyError.
+var ErrBusy = errors.New("busy")
+
+// Holder says who holds the lock.
+type Holder struct {
+	PID     int       `json:"pid"`
+	Command string    `json:"command"`
+	Since   time.Time `json:"since"`
+}
+
+// BusyError names who holds the lock.
+type BusyError struct {
+	Path   string
+	Holder Holder // zero while the holder has not written its name yet
+}
+
+// Error names the holder.
+func (e *BusyError) Error() string {
+	if e.Holder.PID == 0 {
+		return fmt.Sprintf("%v: another vmnet holds %s", ErrBusy, e.Path)
+	}
+	return fmt.Sprintf("%v: process %d (%s) holds %s since %s", ErrBusy, e.Holder.PID, e.Holder.Command, e.Path,
+		e.Holder.Since.Local().Format("15:04:05"))
+}
+
+// Is makes a BusyError an ErrBusy.
+func (e *BusyError) Is(target error) bool { return target == ErrBusy }
+
+// Lock is the right to change this host: one at a time. The kernel gives it back when its process dies (flock(2)), so
+// that a stale one cannot be.
+type Lock struct {
+	dir  string
+	file *os.File
+}
+
+// Acquire takes the lock of a runtime directory, waiting at most timeout for whoever holds it. The directory is made where
+// it is missing. The error is a *BusyError when the time is over, and a *LeftoverError, with the lock given back, when the
+// journal of an apply that died is there.
+func Acquire(ctx context.Context, dir string, h Holder, timeout time.Duration) (*Lock, error) {
+	if err := secureDir(dir); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, "lock")
+	file, err := openPrivate(path, os.O_RDWR|os.O_CREATE)
+	if err != nil {
+		return nil, fmt.Errorf("open lock: %w", err)
+	}
+	l := &Lock{dir, file}
+	if err := l.wait(ctx, timeout); err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	if err := l.sign(h); err != nil {
+		return nil, errors.Join(err, l.Release())
+	}
+	if err := leftover(dir); err != nil {
+		return nil, errors.Join(err, l.Release())
+	}
+	return l, nil
+}
+
+// wait polls: flock(2) that blocks cannot be told to stop.
+func (l *Lock) wait(ctx context.Context, timeout time.Duration) error {
+	const poll = 50 * time.Millisecond
+	deadline := time.Now().Add(timeout)
+	for {
+		err := unix.Flock(int(l.file.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("lock %s: %w", l.file.Name(), err)
+		}
+		if !time.Now().Before(deadline) {
+			return &BusyError{l.file.Name(), l.holder()}
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(min(poll, time.Until(deadline))):
+		}
+	}
+}
+
+// holder reads who signed; the zero Holder where that cannot be read.
+func (l *Lock) holder() Holder {
+	var h Holder
+	b := make([]byte, 4096)
+	n, _ := l.file.ReadAt(b, 0) // io.EOF is usual: the file is short
+	if json.Unmarshal(b[:n], &h) != nil {
+		return Holder{}
+	}
+	return h
+}
+
+func (l *Lock) sign(h Holder) error {
+	b, err := json.Marshal(h)
+	if err != nil {
+		return fmt.Errorf("sign lock: %w", err)
+	}
+	if err := l.file.Truncate(0); err != nil {
+		return fmt.Errorf("sign lock: %w", err)
+	}
+	if _, err := l.file.WriteAt(append(b, '\n'), 0); err != nil {
+		return fmt.Errorf("sign lock: %w", err)
+	}
+	return nil
+}
+
+// Release gives the lock back. The file stays: removing it would let two processes lock two files of one name.
+func (l *Lock) Release() error {
+	if l == nil || l.file == nil {
+		return nil
+	}
+	err := errors.Join(l.file.Truncate(0), l.file.Close())
+	l.file = nil
+	if err != nil {
+		return fmt.Errorf("release lock: %w", err)
+	}
+	return nil
+}

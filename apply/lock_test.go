@@ -1,0 +1,63 @@
+package apply_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmnet/vmnet/apply"
+)
+
+func TestLockNamesItsHolder(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	first, err := apply.Acquire(t.Context(), dir, apply.Holder{PID: 4711, Command: "vmnet apply lab", Since: time.Now()}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = apply.Acquire(t.Context(), dir, apply.Holder{}, 120*time.Millisecond)
+	if !errors.Is(err, apply.ErrBusy) || !strings.Contains(err.Error(), "process 4711 (vmnet apply lab)") {
+		t.Fatalf("second Acquire: %v, want busy and who holds it", err)
+	}
+	time.AfterFunc(50*time.Millisecond, func() { _ = first.Release() })
+	second, err := apply.Acquire(t.Context(), dir, apply.Holder{}, 10*time.Second)
+	if err != nil {
+		t.Fatalf("Acquire while the first lets go: %v", err)
+	}
+	if err := second.Release(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestRuntimeDirIsPrivate(t *testing.T) {
+	t.Parallel()
+	base := t.TempDir()
+	wide := filepath.Join(base, "wide")
+	if err := os.Mkdir(wide, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	acquire(t, wide)
+	if info, err := os.Stat(wide); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("mode %v, error %v; want 0700", info.Mode().Perm(), err)
+	}
+	sym := filepath.Join(base, "sym")
+	if err := os.Symlink(wide, sym); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apply.Acquire(t.Context(), sym, apply.Holder{}, 0); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+		t.Errorf("a symbolic link as runtime directory: %v, want a refusal", err)
+	}
+	trap := filepath.Join(base, "trap")
+	if err := os.Mkdir(trap, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/null", filepath.Join(trap, "lock")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apply.Acquire(t.Context(), trap, apply.Holder{}, 0); err == nil {
+		t.Error("a lock that is a symbolic link was followed")
+	}
+}

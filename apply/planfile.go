@@ -1,0 +1,96 @@
+package apply
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/vmnet/vmnet/plan"
+)
+
+// Save writes a plan as JSON, mode 0600 (it tells much about a host), whole or not at all.
+func Save(path string, p *plan.Plan) error {
+	b, err := json.Marshal(p)
+	if err != nil {
+		return fmt.Errorf("save plan: %w", err)
+	}
+	if err := writeAtomically(path, append(b, '\n')); err != nil {
+		return fmt.Errorf("save plan: %w", err)
+	}
+	return nil
+}
+
+// writeAtomically writes beside path and renames: a symbolic link at path is replaced, not followed.
+func writeAtomically(path string, b []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(b)
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// IsPlan tells a saved plan from a configuration: it is a JSON object with a plan_id.
+func IsPlan(b []byte) bool {
+	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+		return false
+	}
+	var head struct {
+		ID *string `json:"plan_id"`
+	}
+	return json.Unmarshal(b, &head) == nil && head.ID != nil
+}
+
+// Load reads what Save wrote. A plan of another major version is refused; what a later minor version added is ignored.
+func Load(b []byte) (*plan.Plan, error) {
+	p := &plan.Plan{}
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, fmt.Errorf("load plan: %w", err)
+	}
+	want, _, _ := strings.Cut(plan.FormatVersion, ".")
+	if major, _, _ := strings.Cut(p.FormatVersion, "."); major != want {
+		return nil, fmt.Errorf("load plan: format_version %q is not one this version reads (%s.x)", p.FormatVersion, want)
+	}
+	return p, nil
+}
+
+// MisfitError says why a saved plan is not for this host, or not for now.
+type MisfitError struct {
+	Reason string
+	Cure   string
+}
+
+// Error says both.
+func (e *MisfitError) Error() string { return e.Reason + ": " + e.Cure }
+
+// Is makes a MisfitError an ErrStale.
+func (e *MisfitError) Is(target error) bool { return target == ErrStale }
+
+// Fits tells whether a saved plan is for this host, this boot of it, and this time; the error is a *MisfitError.
+func Fits(p *plan.Plan, here plan.HostInfo, now time.Time) error {
+	const again = "plan again on the host itself"
+	switch {
+	case p.Host.MachineID == "":
+		return &MisfitError{"the plan was made from a snapshot, not on a host", again}
+	case p.Host.MachineID != here.MachineID:
+		return &MisfitError{fmt.Sprintf("the plan was made on another host (%s)", p.Host.Name), again}
+	case p.Host.BootID != here.BootID:
+		return &MisfitError{"the host was booted since the plan was made", "plan again"}
+	case !p.Expires.IsZero() && now.After(p.Expires):
+		return &MisfitError{"the plan expired " + p.Expires.UTC().Format("2006-01-02 15:04 MST"), "plan again"}
+	}
+	return nil
+}

@@ -1,0 +1,95 @@
+package apply_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/vmnet/vmnet/apply"
+	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// A plan that was written and read again does the same.
+func TestSavedPlanApplies(t *testing.T) {
+	t.Parallel()
+	live, want := drifted()
+	path := filepath.Join(t.TempDir(), "fix.vmplan")
+	if err := os.Symlink("/dev/null", path); err != nil {
+		t.Fatal(err)
+	}
+	if err := apply.Save(path, newPlan(t, live, want)); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode() != 0o600 {
+		t.Errorf("saved plan: mode %v, error %v; want a file of mode 0600", info.Mode(), err)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !apply.IsPlan(b) {
+		t.Error("IsPlan(saved plan) = false")
+	}
+	p, err := apply.Load(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := apply.Run(t.Context(), &memory{state: live}, p, journal(t), quick); err != nil {
+		t.Errorf("apply the loaded plan: %v", err)
+	}
+}
+
+func TestLoadRefusesAnotherMajorVersion(t *testing.T) {
+	t.Parallel()
+	if _, err := apply.Load([]byte(`{"format_version":"2.0","plan_id":"x"}`)); err == nil {
+		t.Error("format_version 2.0 was loaded")
+	}
+	if _, err := apply.Load([]byte(`{"format_version":"1.99","plan_id":"x","new_thing":1}`)); err != nil {
+		t.Errorf("a later minor version: %v", err)
+	}
+}
+
+func TestIsPlan(t *testing.T) {
+	t.Parallel()
+	snapshot, err := schema.NewState().MarshalJSON()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		`{"plan_id":"a"}`: true, "\n {\"plan_id\":\"a\"}": true, string(snapshot): false, `bridge "lan" {}`: false, "": false, "{": false,
+	} {
+		if got := apply.IsPlan([]byte(text)); got != want {
+			t.Errorf("IsPlan(%q) = %t, want %t", text, got, want)
+		}
+	}
+}
+
+func TestFits(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 22, 13, 0, 0, 0, time.UTC)
+	here := plan.HostInfo{Name: "kvm-07", MachineID: "9a", BootID: "b1"}
+	for name, c := range map[string]struct {
+		host    plan.HostInfo
+		expires time.Time
+		want    string
+	}{
+		"fits":          {here, now.Add(time.Hour), ""},
+		"expired":       {here, now.Add(-time.Hour), "the plan expired 2026-11-22 12:00 UTC: plan again"},
+		"other host":    {plan.HostInfo{Name: "kvm-08", MachineID: "9b", BootID: "b1"}, now.Add(time.Hour), "the plan was made on another host (kvm-08): plan again on the host itself"},
+		"other boot":    {plan.HostInfo{Name: "kvm-07", MachineID: "9a", BootID: "b2"}, now.Add(time.Hour), "the host was booted since the plan was made: plan again"},
+		"of a snapshot": {plan.HostInfo{}, now.Add(time.Hour), "the plan was made from a snapshot, not on a host: plan again on the host itself"},
+	} {
+		err := apply.Fits(&plan.Plan{Host: c.host, Expires: c.expires}, here, now)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != c.want || (err != nil && !errors.Is(err, apply.ErrStale)) {
+			t.Errorf("%s: Fits = %v, want %q", name, err, c.want)
+		}
+	}
+}

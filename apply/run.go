@@ -1,0 +1,179 @@
+package apply
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Host is the host a plan is carried out on: *providers.Host, or a fake one.
+type Host interface {
+	// Read returns the live state.
+	Read(ctx context.Context) (*schema.State, error)
+	// Do makes one change, compare-and-set: afterwards the host holds c.After or c.Before, nothing between.
+	Do(ctx context.Context, c schema.Change) error
+}
+
+// Options tune Run. The zero value is ready.
+type Options struct {
+	// Progress, when not nil, is told what happens, as it happens, by the goroutine that called Run.
+	Progress func(Event)
+	// Settle is how long verification waits for what the kernel finishes late, such as duplicate address detection of
+	// IPv6; 0 means 5 s, less than 0 not at all.
+	Settle time.Duration
+	// StepTimeout bounds one step; 0 means one minute.
+	StepTimeout time.Duration
+	// UndoTimeout bounds a whole rollback; 0 means five minutes. It is not cut short by the context of Run.
+	UndoTimeout time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.Settle == 0 {
+		o.Settle = 5 * time.Second
+	}
+	if o.StepTimeout == 0 {
+		o.StepTimeout = time.Minute
+	}
+	if o.UndoTimeout == 0 {
+		o.UndoTimeout = 5 * time.Minute
+	}
+	if o.Progress == nil {
+		o.Progress = func(Event) {}
+	}
+	return o
+}
+
+// Run carries p out on h. The caller holds the Lock that j comes from.
+//
+// It returns nil when the host is as planned: read back, planned again with nothing to do, and every check that held
+// before still holding. An error that is a *StaleError, or that is neither ErrRolledBack nor ErrNeedsHuman, was met before
+// anything was changed. ErrRolledBack means that steps were begun and the host is as before again; ErrNeedsHuman that it
+// is not: both are a *Failure. Cancelling ctx stops after the current step and rolls back.
+//
+// The Report is never nil.
+func Run(ctx context.Context, h Host, p *plan.Plan, j *Journal, o Options) (*Report, error) {
+	r := &run{host: h, plan: p, journal: j, o: o.withDefaults(), start: time.Now()}
+	r.report = newReport(p)
+	err := r.run(ctx)
+	r.report.Millis = time.Since(r.start).Milliseconds()
+	return r.report, err
+}
+
+type run struct {
+	host    Host
+	plan    *plan.Plan
+	journal *Journal
+	o       Options
+	start   time.Time
+	report  *Report
+	before  *schema.State
+	made    []int // indexes of the steps to undo, in the order made
+}
+
+func (r *run) run(ctx context.Context) error {
+	if r.plan.Desired == nil {
+		return errors.New("apply plan: it carries no configuration, so its result could not be verified")
+	}
+	if err := r.check(ctx); err != nil {
+		return err
+	}
+	if err := r.journal.begin(r.plan); err != nil {
+		return err
+	}
+	for i := range r.plan.Steps {
+		if err := r.step(ctx, i); err != nil {
+			return r.rollback(ctx, err)
+		}
+	}
+	// Here the wait for a confirmation will stand, with the watchdog armed before the first step.
+	if err := r.verify(ctx); err != nil {
+		return r.rollback(ctx, err)
+	}
+	r.report.Result = Applied
+	return r.journal.end(string(Applied))
+}
+
+// check reads the host and compares it with the facts that the plan relied on.
+func (r *run) check(ctx context.Context) error {
+	live, err := r.host.Read(ctx)
+	if err != nil {
+		return fmt.Errorf("read host: %w", err)
+	}
+	r.before = live
+	r.report.Facts = len(r.plan.Basis)
+	if stale := Stale(live, r.plan); stale != nil {
+		r.report.Held = len(r.plan.Basis) - len(stale.Changed)
+		return stale
+	}
+	r.report.Held = len(r.plan.Basis)
+	r.o.Progress(Event{Kind: EventChecked, Total: len(r.plan.Steps), Facts: len(r.plan.Basis), Held: len(r.plan.Basis)})
+	return nil
+}
+
+// step makes one step: the journal's "begin" reaches the disk before the host is touched.
+func (r *run) step(ctx context.Context, i int) error {
+	s := &r.plan.Steps[i]
+	res := &r.report.Steps[i]
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("stopped before step %d: %w", s.ID, context.Cause(ctx))
+	}
+	r.o.Progress(r.event(EventBegin, s, 0, nil))
+	began := time.Now()
+	err := r.journal.write(record{Type: recordBegin, Step: s.ID}, true)
+	if err == nil {
+		err = r.do(ctx, i)
+	}
+	took := time.Since(began)
+	res.Millis = took.Milliseconds()
+	if err != nil {
+		res.State, res.Error = StepFailed, err.Error()
+		r.o.Progress(r.event(EventFailed, s, took, err))
+		return fmt.Errorf("step %d, %s: %w", s.ID, s.Change.Ref, err)
+	}
+	res.State = StepDone
+	r.o.Progress(r.event(EventDone, s, took, nil))
+	return nil
+}
+
+// do makes the change and remembers it for the undo. The context of Run does not reach the provider: a step once begun is
+// finished, and then taken back.
+func (r *run) do(ctx context.Context, i int) error {
+	s := &r.plan.Steps[i]
+	stepCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.StepTimeout)
+	defer cancel()
+	if err := r.host.Do(stepCtx, s.Change); err != nil {
+		_ = r.journal.write(record{Type: recordFailed, Step: s.ID, Error: err.Error()}, false) // the failure is what is told
+		if r.madeAnyway(ctx, s.Change) {
+			r.made = append(r.made, i)
+		}
+		return err
+	}
+	r.made = append(r.made, i)
+	return r.journal.write(record{Type: recordDone, Step: s.ID}, false)
+}
+
+// madeAnyway tells whether a change took place though the host reported an error, such as a timeout. What cannot be told
+// is taken for made: undoing is compare-and-set and harms nothing that is not ours.
+func (r *run) madeAnyway(ctx context.Context, c schema.Change) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.StepTimeout)
+	defer cancel()
+	live, err := r.host.Read(ctx)
+	return err != nil || !holds(live, c.Ref, c.Before)
+}
+
+// holds tells whether the host has the object as given; a nil one must not be there.
+func holds(live *schema.State, ref schema.Ref, want schema.Object) bool {
+	have := live.Get(ref)
+	if have == nil || want == nil {
+		return have == nil && want == nil
+	}
+	return len(schema.Compare(have, want)) == 0
+}
+
+func (r *run) event(k EventKind, s *plan.Step, took time.Duration, err error) Event {
+	return Event{Kind: k, Step: s, Total: len(r.plan.Steps), Elapsed: took, Err: err}
+}
