@@ -67,7 +67,10 @@ type Port struct {
 type LinkFacts struct {
 	Index int `json:"index"`
 	// Carrier is IFF_LOWER_UP.
-	Carrier   bool   `json:"carrier"`
+	Carrier bool `json:"carrier"`
+	// NoCarrier is IFLA_CARRIER being 0: unlike Carrier it is known of a link that is down, too. A bridge keeps it (no
+	// port forwards), and a tap that nobody holds open; hardware finds its carrier again when it is set up.
+	NoCarrier bool   `json:"no_carrier,omitempty"`
 	OperState string `json:"operstate,omitempty"` // RFC 2863: "up", "down", "lowerlayerdown", "unknown" …
 	PermMAC   string `json:"perm_mac,omitempty"`
 	// ParentIndex is IFLA_LINK: the veth's peer, the macvlan's or VLAN's lower device; 0 for none.
@@ -81,6 +84,9 @@ type LinkFacts struct {
 	IPv6           *LinkConf6 `json:"ipv6,omitempty"`
 	Group          uint32     `json:"group,omitempty"`
 	AddrGenMode    string     `json:"addr_gen_mode,omitempty"`
+	// MTUSet is true when the MTU of a bridge was set on purpose, so that it no longer follows its ports'. The kernel
+	// does not tell: it is false in what was read, and true where a Change set it (plan/sim).
+	MTUSet bool `json:"mtu_set,omitempty"`
 }
 
 // LinkConf4 are the per-link sysctls net.ipv4.conf.<link>.*, as IFLA_INET_CONF carries them with every link.

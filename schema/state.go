@@ -16,7 +16,9 @@ import (
 // methods may not run at the same time as one that changes it.
 type State struct {
 	objects map[Ref]Object
-	byKind  map[Kind][]Ref // sorted; nil entry: to be rebuilt
+	byKind  map[Kind][]Ref        // sorted; nil: to be built
+	moved   map[Kind]map[Ref]bool // what came or went since byKind was built
+	index   *index                // nil: to be built
 	// Blind lists what could not be read for lack of privileges: "nftables", "iptables". Empty: complete.
 	Blind []string
 	// Generation is the nftables generation the tables were read at; 0 unknown.
@@ -40,20 +42,22 @@ func (s *State) Put(o Object) {
 	normalise(o)
 	if s.objects == nil {
 		s.objects = map[Ref]Object{}
-		s.byKind = map[Kind][]Ref{}
 	}
 	r := o.Ref()
-	if _, ok := s.objects[r]; !ok {
-		delete(s.byKind, r.Kind)
+	old := s.objects[r]
+	if old == nil {
+		s.noteMoved(r)
 	}
+	s.index.replace(r, old, o)
 	s.objects[r] = o
 }
 
 // Delete removes the object; one that is not there is no error.
 func (s *State) Delete(r Ref) {
-	if _, ok := s.objects[r]; ok {
+	if old, ok := s.objects[r]; ok {
 		delete(s.objects, r)
-		delete(s.byKind, r.Kind)
+		s.noteMoved(r)
+		s.index.replace(r, old, nil)
 	}
 }
 
@@ -94,37 +98,6 @@ func (s *State) Sysctl(key string) (value string, ok bool) {
 // Len is the number of objects.
 func (s *State) Len() int { return len(s.objects) }
 
-// Refs lists the objects of a kind, sorted by name.
-func (s *State) Refs(k Kind) []Ref {
-	if refs, ok := s.byKind[k]; ok {
-		return refs
-	}
-	if s.objects == nil {
-		return nil
-	}
-	for kind := range s.byKindMissing() {
-		var refs []Ref
-		for r := range s.objects {
-			if r.Kind == kind {
-				refs = append(refs, r)
-			}
-		}
-		slices.SortFunc(refs, func(a, b Ref) int { return cmp.Compare(a.Name, b.Name) })
-		s.byKind[kind] = refs
-	}
-	return s.byKind[k]
-}
-
-func (s *State) byKindMissing() map[Kind]bool {
-	missing := map[Kind]bool{}
-	for _, k := range Kinds() {
-		if _, ok := s.byKind[k]; !ok {
-			missing[k] = true
-		}
-	}
-	return missing
-}
-
 // All iterates over every object, by kind and name.
 func (s *State) All() iter.Seq[Object] {
 	return func(yield func(Object) bool) {
@@ -160,9 +133,11 @@ func (s *State) Clone() *State {
 	c := *s
 	c.objects = maps.Clone(s.objects)
 	c.byKind = maps.Clone(s.byKind)
-	if c.byKind == nil && c.objects != nil {
-		c.byKind = map[Kind][]Ref{}
+	c.moved = maps.Clone(s.moved)
+	for k, refs := range c.moved {
+		c.moved[k] = maps.Clone(refs)
 	}
+	c.index = s.index.clone()
 	return &c
 }
 
