@@ -1,0 +1,39 @@
+# Two commands matter: "make demo" and "make test". Each does its own set-up on a fresh Debian or Ubuntu with Go.
+
+GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.1
+GOVULN   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+FUZZTIME = 10s
+
+.PHONY: demo build test lint fuzz bench tools
+
+build:
+	CGO_ENABLED=0 go build -trimpath -o bin/vmnet ./cmd/vmnet
+
+# The whole loop in a private network namespace: no root, nothing on this host is touched.
+demo: build
+	./bin/vmnet demo
+
+# Every test, on the real kernel in namespaces of its own. As root, and as an ordinary user where user namespaces are on.
+# The programs that judge us (nft, iptables, ip) are installed if they are missing.
+test: tools
+	go vet ./...
+	go test -race -shuffle=on ./...
+
+tools:
+	@for t in nft iptables-nft iptables-legacy ip; do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $$t >/dev/null && continue; \
+	  if [ $$(id -u) != 0 ]; then echo "missing $$t: run as root once: apt-get install -y nftables iptables iproute2" >&2; exit 1; fi; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iptables iproute2 >/dev/null || exit 1; \
+	done
+
+lint:
+	go run $(GOLANGCI) run ./...
+	@out=$$(go run $(GOLANGCI) fmt --diff ./... 2>&1); test -z "$$out" || { echo "$$out"; exit 1; }
+
+fuzz:
+	@go list -f '{{.Dir}}' ./... | while read d; do \
+	  for f in $$(grep -hos 'func Fuzz[A-Za-z0-9_]*' $$d/*_test.go | sed 's/func //'); do \
+	    echo "$$d $$f"; (cd $$d && go test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(FUZZTIME) .) || exit 1; done; done
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...

@@ -1,0 +1,236 @@
+package plan
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strings"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// accept is the narrowest rule that lets one part of a goal through: what it matches, before it is spelled for the table
+// it goes to.
+type accept struct {
+	in, out      string // interfaces as layer 3 sees them; "" any
+	src, dst     netip.Prefix
+	proto        string // "tcp", "udp", "icmp" or "" for all
+	sport, dport schema.PortRange
+	state        ctMatch
+	address      string // for the comment
+}
+
+// ctMatch narrows an accept to packets of known connections.
+type ctMatch int
+
+const (
+	ctAny         ctMatch = iota
+	ctEstablished         // RELATED,ESTABLISHED
+	ctDNAT                // translated by a forward
+)
+
+// rule spells the accept for a table: as iptables prints it, or as nft does. The two forms do the same.
+func (a accept) rule(t *schema.Table) schema.Rule {
+	r := schema.Rule{Comment: "vmnet:" + a.address, Exprs: a.exprs(t)}
+	if t.Legacy || t.Compat {
+		r.Text = a.iptables(t.Family)
+	} else {
+		r.Text = a.nft()
+	}
+	return r
+}
+
+func (a accept) family() string {
+	if (a.src.IsValid() && a.src.Addr().Is6()) || (a.dst.IsValid() && a.dst.Addr().Is6()) {
+		return "ip6"
+	}
+	return "ip"
+}
+
+func (a accept) protoWord() string {
+	if a.proto == "icmp" && a.family() == "ip6" {
+		return "ipv6-icmp"
+	}
+	return a.proto
+}
+
+// iptables prints the rule in the order of iptables -S.
+func (a accept) iptables(string) string {
+	var w []string
+	add := func(flag, v string) {
+		if v != "" {
+			w = append(w, flag, v)
+		}
+	}
+	add("-s", prefixText(a.src))
+	add("-d", prefixText(a.dst))
+	add("-i", a.in)
+	add("-o", a.out)
+	add("-p", a.protoWord())
+	if a.sport.First != 0 || a.dport.First != 0 {
+		add("-m", a.proto)
+		add("--sport", portText(a.sport, ":"))
+		add("--dport", portText(a.dport, ":"))
+	}
+	switch a.state {
+	case ctEstablished:
+		w = append(w, "-m conntrack --ctstate RELATED,ESTABLISHED")
+	case ctDNAT:
+		w = append(w, "-m conntrack --ctstate DNAT")
+	case ctAny:
+	}
+	w = append(w, fmt.Sprintf("-m comment --comment %q", "vmnet:"+a.address), "-j ACCEPT")
+	return strings.Join(w, " ")
+}
+
+// nft prints the rule as nft(8) lists it, without the comment.
+func (a accept) nft() string {
+	var w []string
+	add := func(words, v string) {
+		if v != "" {
+			w = append(w, words+" "+v)
+		}
+	}
+	if a.in != "" {
+		add("iifname", fmt.Sprintf("%q", a.in))
+	}
+	if a.out != "" {
+		add("oifname", fmt.Sprintf("%q", a.out))
+	}
+	add(a.family()+" saddr", shortPrefix(a.src))
+	add(a.family()+" daddr", shortPrefix(a.dst))
+	switch {
+	case a.sport.First != 0 || a.dport.First != 0:
+		add(a.proto+" sport", portText(a.sport, "-"))
+		add(a.proto+" dport", portText(a.dport, "-"))
+	case a.proto != "":
+		add("meta l4proto", a.protoWord())
+	}
+	switch a.state {
+	case ctEstablished:
+		w = append(w, "ct state established,related")
+	case ctDNAT:
+		w = append(w, "ct status dnat")
+	case ctAny:
+	}
+	return strings.Join(append(w, "accept"), " ")
+}
+
+func prefixText(p netip.Prefix) string {
+	if !p.IsValid() || p.Bits() == 0 {
+		return ""
+	}
+	return p.Masked().String()
+}
+
+func shortPrefix(p netip.Prefix) string {
+	if p.IsValid() && p.IsSingleIP() {
+		return p.Addr().String()
+	}
+	return prefixText(p)
+}
+
+func portText(r schema.PortRange, sep string) string {
+	switch {
+	case r.First == 0 && r.Last == 0:
+		return ""
+	case r.First == r.Last:
+		return fmt.Sprint(r.First)
+	}
+	return fmt.Sprintf("%d%s%d", r.First, sep, r.Last)
+}
+
+// reg1 is NFT_REG_1, the first of the 128-bit registers.
+const reg1 = 1
+
+// exprs is the rule in bytecode, in the order of the nft text.
+func (a accept) exprs(t *schema.Table) []schema.Expr {
+	var e []schema.Expr
+	load := func(x schema.Expr, data []byte) {
+		x.DReg = reg1
+		e = append(e, x, schema.Expr{Name: "cmp", SReg: reg1, Op: "eq", Data: data})
+	}
+	if a.in != "" {
+		load(schema.Expr{Name: "meta", Key: "iifname"}, ifname(a.in))
+	}
+	if a.out != "" {
+		load(schema.Expr{Name: "meta", Key: "oifname"}, ifname(a.out))
+	}
+	if (prefixText(a.src) != "" || prefixText(a.dst) != "") && t.Family != "ip" && t.Family != "ip6" {
+		nfproto := []byte{2} // NFPROTO_IPV4
+		if a.family() == "ip6" {
+			nfproto = []byte{10} // NFPROTO_IPV6
+		}
+		load(schema.Expr{Name: "meta", Key: "nfproto"}, nfproto)
+	}
+	e = append(e, matchPrefix(a.src, 12, 8)...)
+	e = append(e, matchPrefix(a.dst, 16, 24)...)
+	if a.proto != "" {
+		load(schema.Expr{Name: "meta", Key: "l4proto"}, []byte{protoNumber(a.protoWord())})
+	}
+	e = append(e, matchPort(a.sport, 0)...)
+	e = append(e, matchPort(a.dport, 2)...)
+	switch a.state {
+	case ctEstablished:
+		e = append(e, ctBits("state", 6)...) // NF_CT_STATE_BIT: established 2, related 4
+	case ctDNAT:
+		e = append(e, ctBits("status", 1<<5)...) // IPS_DST_NAT
+	case ctAny:
+	}
+	return append(e, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}})
+}
+
+func ifname(s string) []byte {
+	b := make([]byte, 16)
+	copy(b, s)
+	return b
+}
+
+func protoNumber(p string) byte {
+	return map[string]byte{"icmp": 1, "tcp": 6, "udp": 17, "ipv6-icmp": 58}[p]
+}
+
+// matchPrefix loads the address at the offset of its family's header. A prefix that ends within a byte takes a mask.
+func matchPrefix(p netip.Prefix, off4, off6 uint32) []schema.Expr {
+	if prefixText(p) == "" {
+		return nil
+	}
+	off := off4
+	if p.Addr().Is6() {
+		off = off6
+	}
+	addr := p.Masked().Addr().AsSlice()
+	size := (p.Bits() + 7) / 8
+	e := []schema.Expr{{Name: "payload", Base: "network", Offset: off, Len: uint32(size), DReg: reg1}}
+	if rest := p.Bits() % 8; rest != 0 {
+		mask := make([]byte, size)
+		for i := range mask {
+			mask[i] = 0xff
+		}
+		mask[size-1] = byte(0xff << (8 - rest))
+		e = append(e, schema.Expr{Name: "bitwise", SReg: reg1, DReg: reg1, Len: uint32(size), Op: "bool", Data: mask, Data2: make([]byte, size)})
+	}
+	return append(e, schema.Expr{Name: "cmp", SReg: reg1, Op: "eq", Data: addr[:size]})
+}
+
+func matchPort(r schema.PortRange, off uint32) []schema.Expr {
+	if r.First == 0 && r.Last == 0 {
+		return nil
+	}
+	from, to := binary.BigEndian.AppendUint16(nil, r.First), binary.BigEndian.AppendUint16(nil, r.Last)
+	load := schema.Expr{Name: "payload", Base: "transport", Offset: off, Len: 2, DReg: reg1}
+	if r.First == r.Last {
+		return []schema.Expr{load, {Name: "cmp", SReg: reg1, Op: "eq", Data: from}}
+	}
+	return []schema.Expr{load, {Name: "cmp", SReg: reg1, Op: "gte", Data: from}, {Name: "cmp", SReg: reg1, Op: "lte", Data: to}}
+}
+
+// ctBits tests bits of a conntrack key; they are stored in the host's byte order.
+func ctBits(key string, bits uint32) []schema.Expr {
+	mask := binary.NativeEndian.AppendUint32(nil, bits)
+	return []schema.Expr{
+		{Name: "ct", Key: key, DReg: reg1},
+		{Name: "bitwise", SReg: reg1, DReg: reg1, Len: 4, Op: "bool", Data: mask, Data2: make([]byte, 4)},
+		{Name: "cmp", SReg: reg1, Op: "neq", Data: make([]byte, 4)},
+	}
+}

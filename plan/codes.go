@@ -1,0 +1,44 @@
+package plan
+
+// CodeInfo explains a finding's code, for vmnet explain.
+type CodeInfo struct {
+	Code  string `json:"code"`
+	Title string `json:"title"`
+	Text  string `json:"text"` // what it means, why it happens, how it is repaired
+}
+
+// Codes lists every code that a plan can carry, in their order: the hundreds follow the way an engineer would look.
+func Codes() []CodeInfo {
+	return []CodeInfo{
+		{"VN101", "a device does not exist", "The file names a network card or a tap that is not there. Cards are renamed by updates (enp4s0 becomes enp5s0); taps are made by the hypervisor when the guest starts. vmnet creates bridges, not cards or taps: correct the name, or start the guest."},
+		{"VN102", "a device is administratively down", "IFF_UP is not set (ip link shows no UP in the angle brackets). Somebody or some manager took it down. vmnet takes it up; if a manager takes it down again, its own configuration must change."},
+		{"VN103", "a device has no carrier", "The device is up but nothing is at the other end: no cable, a switch port that is off, or a tap that no process holds. Nothing on this host can repair it."},
+		{"VN104", "a device's MTU is not as declared", "Frames larger than the smallest MTU on their way vanish inside a bridge without a word. vmnet sets the declared MTU."},
+		{"VN105", "an adapter is stuck", "The adapter is up and has carrier, yet nothing gets through: a transmit queue is stopped, or its bridge does not forward on it though no spanning tree runs. With reset = true vmnet takes it down and up and puts back every address, route and neighbour that the kernel drops on the way."},
+		{"VN201", "a bridge is missing or down", "The bridge a network of the file lives on does not exist, or is administratively down. vmnet creates it with the declared options (no spanning tree, no forward delay, a MAC that stays), or takes it up."},
+		{"VN202", "a port is not attached to its bridge", "A guest's tap or a network card lost its master: networks were restarted, or a manager released it. The guest sees a link and reaches nobody. vmnet attaches it again."},
+		{"VN203", "a bridge's port is down", "The port is attached but administratively down. vmnet takes it up."},
+		{"VN204", "a port's isolation is not as declared", "Two isolated ports of a bridge exchange no frames (bridge(8), isolated). vmnet sets the flag where a network says isolate = true."},
+		{"VN205", "a port does not forward", "The bridge keeps the port in a state other than forwarding."},
+		{"VN206", "a bridge's options are not as declared", "Spanning tree, forward delay or our mark differ from the file. With spanning tree on, a new port is silent for 30 seconds, and guests' DHCP gives up."},
+		{"VN207", "addresses sit on a bridge's port", "A bridge takes every frame of its ports before IP sees it: an address on a port answers ARP but nothing else. vmnet moves the addresses and all routes of the port to the bridge, new before old, so that connections live on and the default route never goes away."},
+		{"VN301", "forwarding is off", "net.ipv4.ip_forward (or its IPv6 twin) is 0: the host routes nothing between its networks. vmnet sets it; on a Docker host that is also what keeps Docker from setting the FORWARD policy to DROP."},
+		{"VN302", "no route", "The host has no route to the destination. The default route is missing, or the uplink is down."},
+		{"VN303", "the reverse path filter drops", "rp_filter is strict and the best way back to the sender is another link (RFC 3704). Loose mode (2) on that link accepts it."},
+		{"VN304", "a route says no", "A blackhole, unreachable or prohibit route covers the destination."},
+		{"VN305", "a martian source or destination", "127.0.0.0/8 may not leave or enter by a link unless route_localnet is set there. vmnet sets it on the bridge that a forward of localhost leads to, and drops such packets from guests."},
+		{"VN306", "an address is missing", "The host does not have the address that the file gives it on that network; guests' gateway does not answer. vmnet adds it."},
+		{"VN307", "a route is missing or differs", "vmnet adds the declared route."},
+		{"VN308", "a kernel setting is not as declared", "vmnet writes the declared value. A setting cannot bear a mark: it is never removed."},
+		{"VN309", "something of ours is no longer in the file", "It bears our mark and no block asks for it any more. vmnet removes it, and nothing else."},
+		{"VN401", "our own ruleset is missing", "The table that carries masquerading, forwards and isolation is gone: another program flushed the whole ruleset, or it was never applied. vmnet writes it in one transaction."},
+		{"VN402", "our own ruleset was changed", "Something in our table is not as the file says. vmnet puts it right in one transaction."},
+		{"VN403", "a rule of ours in a foreign chain is missing or left over", "A remedy of an earlier apply is gone (its owner reloaded), or no longer needed."},
+		{"VN410", "a foreign rule blocks a flow of the file", "A drop in any base chain is final, an accept only in its own chain: no accept in another table can undo it (nft(8), VERDICT STATEMENTS). The remedy must act where the drop is: the owner's door, deleting the rule when nobody owns it and everything it blocks is governed by the file, or an exception in front of it."},
+		{"VN411", "a foreign policy blocks a flow of the file", "The base chain's policy is drop and none of its rules accepts the flow. vmnet never sets a policy to accept: it adds the narrowest accept where the owner lets others act (DOCKER-USER)."},
+		{"VN412", "a flow depends on a rule that cannot be decided", "The rule matches by something that a snapshot cannot know (a rate limit, the time, recent traffic), or by an expression vmnet does not understand. Whether the flow passes depends on it."},
+		{"VN601", "something that must get through does not", "An expectation of the file fails and no remedy was found or allowed. The text says what decides."},
+		{"VN602", "something gets through that must not", "An expectation with allow = false fails. Write a deny: a drop is final everywhere."},
+		{"VN603", "an expectation cannot be decided", "A guest has no known device or address, or the flow depends on something that is not known."},
+	}
+}

@@ -1,0 +1,267 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// explain gives every draft that has none a reason, and makes the finding it heals.
+func (r *resolved) explain(drafts []*draft) {
+	seen := map[string]bool{}
+	for _, d := range drafts {
+		f, ok := r.findingFor(d)
+		if !ok {
+			continue
+		}
+		if d.because == "" {
+			d.because = f.Detail
+			if d.because == "" {
+				d.because = f.Title
+			}
+		}
+		if len(d.codes) == 0 {
+			d.codes = []string{f.Code}
+		}
+		if d.action == "adopt" {
+			continue
+		}
+		if key := f.Code + f.Title; !seen[key] {
+			seen[key] = true
+			r.findings = append(r.findings, f)
+		}
+	}
+	r.carrier()
+	r.moveFindings()
+}
+
+// findingFor says what is wrong when a draft is needed. Steps of a move, a reset or a removal are explained where they
+// are made.
+func (r *resolved) findingFor(d *draft) (Finding, bool) {
+	f := Finding{Severity: "error", Address: d.address, Object: d.change.Ref.String(), Origin: r.origin(d.change.Ref)}
+	if f.Origin == (schema.Origin{}) {
+		f.Origin = r.Blocks[d.address]
+	}
+	if len(d.codes) > 0 {
+		if slices.Contains(d.codes, "VN309") && d.change.After == nil {
+			f.Code, f.Severity = "VN309", "info"
+			f.Title = object(d.change).String() + " is ours and no longer in the file"
+			return f, true
+		}
+		return f, false
+	}
+	switch o := d.change.After.(type) {
+	case *schema.Link:
+		r.linkFinding(&f, d, o)
+	case *schema.Address:
+		f.Code, f.Title = "VN306", fmt.Sprintf("address %s is missing on %s", o.Prefix, o.Link)
+	case *schema.Route:
+		f.Code, f.Title = "VN307", fmt.Sprintf("route %s is missing or differs", o)
+	case *schema.Sysctl:
+		f.Code, f.Title = "VN308", fmt.Sprintf("%s is not %s", o.Key, o.Value)
+		if o.Key == "net.ipv4.ip_forward" || o.Key == "net.ipv6.conf.all.forwarding" {
+			f.Code, f.Title, f.Detail = "VN301", "forwarding is off: "+o.Key+" = 0", "nothing is routed between guests and the outside"
+		}
+	case *schema.Table:
+		f.Code, f.Title = "VN401", fmt.Sprintf("our table %s %s is missing", o.Family, o.Name)
+		f.Detail = "masquerading, forwards and isolation live there"
+		if d.change.Before != nil {
+			f.Code, f.Title, f.Detail = "VN402", fmt.Sprintf("our table %s %s differs from the file", o.Family, o.Name), ""
+			for _, x := range schema.Compare(d.change.Before, o) {
+				f.Evidence = append(f.Evidence, x.String())
+			}
+		}
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
+	live, _ := d.change.Before.(*schema.Link)
+	if live == nil {
+		f.Code, f.Title = "VN201", fmt.Sprintf("bridge %s of %s is missing", want.Name, d.address)
+		return
+	}
+	bridge := want.Type == "bridge"
+	for _, x := range schema.Compare(live, want) {
+		f.Evidence = append(f.Evidence, x.String())
+		switch x.Field {
+		case "master":
+			f.Code, f.Title = "VN202", fmt.Sprintf("%s is not attached to its bridge %s", want.Name, x.Want)
+			if live.Master != nil && *live.Master != "" {
+				f.Title = fmt.Sprintf("%s is attached to %s, belongs to %s", want.Name, x.Live, x.Want)
+			}
+			return
+		case "up":
+			f.Code, f.Title = "VN102", want.Name+" is down"
+			if bridge {
+				f.Code, f.Title = "VN201", "bridge "+want.Name+" is down"
+			} else if want.Master != nil && *want.Master != "" {
+				f.Code, f.Title = "VN203", fmt.Sprintf("port %s of bridge %s is down", want.Name, *want.Master)
+			}
+		case "mtu":
+			if f.Code == "" {
+				f.Code, f.Title = "VN104", fmt.Sprintf("MTU of %s is %s, declared %s", want.Name, x.Live, x.Want)
+			}
+		case "port.isolated":
+			if f.Code == "" {
+				f.Code, f.Title = "VN204", fmt.Sprintf("port %s is not isolated as declared", want.Name)
+			}
+		}
+	}
+	if f.Code == "" {
+		f.Code, f.Severity, f.Title = "VN206", "warning", fmt.Sprintf("%s is not as declared", want.Name)
+	}
+}
+
+// carrier names declared devices with nothing at the other end.
+func (r *resolved) carrier() {
+	declared := map[string]string{}
+	for _, a := range r.Adapters {
+		declared[a.Device] = a.Address
+	}
+	for _, n := range r.Networks {
+		for _, p := range n.Ports {
+			declared[p] = n.Address
+		}
+	}
+	for _, g := range r.Guests {
+		if g.Device != "" {
+			declared[g.Device] = g.Address
+		}
+	}
+	for dev, address := range declared {
+		l := r.live.Link(dev)
+		if l == nil || l.Up == nil || !*l.Up || l.Facts == nil || l.Facts.Carrier {
+			continue
+		}
+		r.findings = append(r.findings, Finding{
+			Code: "VN103", Severity: "warning", Title: dev + " has no carrier", Address: address, Object: l.Ref().String(),
+			Origin:   r.Blocks[address],
+			Detail:   "Nothing is at the other end: a cable, a switch port, or the process that holds the tap. Nothing on this host can repair it.",
+			Evidence: []string{"flags of " + dev + " have UP and not LOWER_UP"},
+		})
+	}
+}
+
+func (r *resolved) moveFindings() {
+	for _, m := range r.moves {
+		if m.back || len(m.addrs) == 0 {
+			continue
+		}
+		f := Finding{
+			Code: "VN207", Severity: "error", Title: fmt.Sprintf("%s is on %s, belongs on %s", m.addrs[0].old.Prefix, m.from, m.to),
+			Address: m.address, Object: m.addrs[0].old.Ref().String(), Origin: r.Blocks[m.address],
+			Detail: "A bridge's port must not carry addresses: its frames reach the host through the bridge.",
+		}
+		for _, x := range m.routes {
+			f.Evidence = append(f.Evidence, "route "+x.old.String()+" moves along")
+		}
+		for _, a := range m.addrs {
+			if a.old.Valid != nil && *a.old.Valid != 0 {
+				f.Evidence = append(f.Evidence, fmt.Sprintf("%s is a lease (%d s left): its DHCP client still works on %s", a.old.Prefix, *a.old.Valid, m.from))
+			}
+		}
+		r.findings = append(r.findings, f)
+	}
+}
+
+// collect turns what the healer found into findings, links them to the steps that heal them, and adds the expectations
+// that fail in spite of all.
+func (h *healer) collect(steps []Step) []Finding {
+	var out []Finding
+	for _, key := range h.order {
+		f := *h.findings[key]
+		if len(f.Breaks) > 0 && f.Detail == "" {
+			f.Detail = fmt.Sprintf("It breaks %d of the file's expectations.", len(f.Breaks))
+		}
+		for i := range f.Fixes {
+			if !f.Fixes[i].Chosen {
+				continue
+			}
+			for _, s := range steps {
+				if slices.Contains(s.Codes, f.Code) && s.Address == f.Address {
+					f.Fixes[i].Steps = append(f.Fixes[i].Steps, s.ID)
+				}
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// expectations are the findings of checks that fail after all: what the plan does not heal.
+func expectations(checks []Check, blocks map[string]schema.Origin) []Finding {
+	var out []Finding
+	for _, c := range checks {
+		f := Finding{Severity: "error", Address: c.Goal.Address, Object: c.Goal.Name, Origin: blocks[c.Goal.Address], Detail: c.After.Why}
+		switch {
+		case c.After.Status == "fail" && c.Goal.Allow:
+			f.Code, f.Title = "VN601", "still does not get through after this plan: "+c.Goal.Name
+		case c.After.Status == "fail":
+			f.Code, f.Title = "VN602", "gets through and must not: "+c.Goal.Name
+		case c.After.Status == "depends":
+			f.Code, f.Severity, f.Title = "VN603", "warning", "cannot be decided: "+c.Goal.Name
+		default:
+			continue
+		}
+		for _, t := range c.After.Traces {
+			if t.Decider != nil && t.Decider.Code != "" && c.Goal.Allow {
+				f.Evidence = append(f.Evidence, t.Decider.Code+": "+t.Decider.Text)
+			}
+		}
+		out = append(out, f)
+	}
+	return out
+}
+
+// foreign lists whose rules stand on the way of the file's flows and are left alone.
+func (h *healer) foreign() []Foreign {
+	seen := map[schema.Ref]bool{}
+	out := []Foreign{}
+	for t := range schema.Each[*schema.Table](h.r.live) {
+		if schema.OwnTable(t) || !h.relied[t.Ref()] || seen[t.Ref()] {
+			continue
+		}
+		seen[t.Ref()] = true
+		owner := "unknown"
+		for _, c := range t.Chains {
+			if o, sig := ownerOf(h.r.live, t, c, nil); sig.owner != "" {
+				owner = o.Name
+				break
+			}
+		}
+		out = append(out, Foreign{Object: t.String(), Owner: owner, Policy: "left alone"})
+	}
+	return out
+}
+
+func sortFindings(fs []Finding) []Finding {
+	weight := map[string]int{"error": 0, "warning": 1, "info": 2}
+	slices.SortStableFunc(fs, func(a, b Finding) int {
+		return cmp.Or(cmp.Compare(weight[a.Severity], weight[b.Severity]), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Title, b.Title))
+	})
+	return fs
+}
+
+// serviceCovers tells whether a service of a goal includes what a rule matches.
+func serviceCovers(s schema.Service, proto string, ports []schema.PortRange) bool {
+	if s.Proto == "" {
+		return true
+	}
+	if s.Proto != proto {
+		return false
+	}
+	if len(s.Ports) == 0 {
+		return true
+	}
+	for _, p := range ports {
+		if !slices.ContainsFunc(s.Ports, func(o schema.PortRange) bool { return o.First <= p.First && p.Last <= o.Last }) {
+			return false
+		}
+	}
+	return len(ports) > 0
+}

@@ -1,0 +1,427 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// maxFlows bounds the packets walked for one pair of endpoints of a goal, maxRounds how often remedies are looked for.
+const (
+	maxFlows  = 24
+	maxRounds = 64
+)
+
+// check lets every goal be judged before (live) and after (foreseen), and looks for remedies for those that fail because
+// of a foreign rule.
+func (h *healer) check() ([]Check, error) {
+	before := trace.New(h.r.live)
+	checks := make([]Check, len(h.r.Goals))
+	for i := range h.r.Goals {
+		g := &h.r.Goals[i]
+		checks[i].Goal = *g
+		checks[i].Before = h.judge(before, h.r.live, g, true)
+	}
+	if err := h.healAll(); err != nil {
+		return nil, err
+	}
+	after := trace.New(h.state)
+	for i := range h.r.Goals {
+		checks[i].After = h.judge(after, h.state, &h.r.Goals[i], false)
+	}
+	return checks, nil
+}
+
+// healAll repeats until no remedy changes anything: a flow that passes one rule may die at the next.
+func (h *healer) healAll() error {
+	for range maxRounds {
+		changed := false
+		w := trace.New(h.state)
+		for i := range h.r.Goals {
+			g := &h.r.Goals[i]
+			if !g.Allow {
+				continue
+			}
+			healed, err := h.healGoal(w, g)
+			if err != nil {
+				return err
+			}
+			if healed {
+				changed = true
+				w = trace.New(h.state)
+			}
+		}
+		if !changed {
+			return nil
+		}
+	}
+	return nil
+}
+
+func (h *healer) healGoal(w *trace.Walker, g *schema.Goal) (bool, error) {
+	for _, q := range h.queries(h.state, g) {
+		for _, f := range w.Flows(q, maxFlows) {
+			res := w.Walk(f)
+			if res.Verdict == trace.Pass {
+				continue
+			}
+			changed, err := h.heal(g, res)
+			if err != nil || changed {
+				return changed, err
+			}
+		}
+	}
+	return false, nil
+}
+
+// judge says how a goal fares in a state.
+func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bool) CheckResult {
+	qs := h.queries(s, g)
+	if len(qs) == 0 {
+		return CheckResult{Status: "unknown", Why: "no device or address is known for " + h.vague(g)}
+	}
+	var bad, open []trace.Result
+	for _, q := range qs {
+		for _, f := range w.Flows(q, maxFlows) {
+			res := w.Walk(f)
+			if rely {
+				h.rely(res)
+			}
+			switch {
+			case res.Verdict == trace.Depends:
+				open = append(open, res)
+			case (res.Verdict == trace.Pass) != g.Allow:
+				bad = append(bad, res)
+			}
+		}
+	}
+	switch {
+	case len(bad) > 0:
+		return CheckResult{Status: "fail", Why: why(bad[0], g), Traces: bad[:min(len(bad), 3)]}
+	case len(open) > 0:
+		return CheckResult{Status: "depends", Why: why(open[0], g), Traces: open[:1]}
+	}
+	return CheckResult{Status: "ok"}
+}
+
+func (h *healer) rely(res trace.Result) {
+	for _, hop := range res.Hops {
+		if hop.Ref.Kind != "" && h.r.live.Get(hop.Ref) != nil {
+			h.relied[hop.Ref] = true
+		}
+	}
+}
+
+func (h *healer) vague(g *schema.Goal) string {
+	if g.From.Kind == "network" || g.From.Kind == "guest" {
+		return g.From.String() + " or " + g.To.String()
+	}
+	return g.To.String()
+}
+
+func why(res trace.Result, g *schema.Goal) string {
+	if res.Verdict == trace.Pass {
+		last := ""
+		if n := len(res.Hops); n > 0 {
+			last = res.Hops[n-1].Packet
+		}
+		return fmt.Sprintf("%s gets through, and must not", firstOf(res.Hops[:min(1, len(res.Hops))], last))
+	}
+	d := res.Decider
+	if d == nil {
+		return "the way of the packet is not known"
+	}
+	where := d.Ref.Name
+	if d.Chain != "" {
+		where += " " + d.Chain
+	}
+	verb := "dies at"
+	if res.Verdict == trace.Depends {
+		verb = "depends on"
+	}
+	return fmt.Sprintf("the %s %s %s: %s (%s)", res.Half, verb, where, d.Text, d.Packet)
+}
+
+func firstOf(hops []trace.Hop, other string) string {
+	if len(hops) > 0 {
+		return hops[0].Packet
+	}
+	return other
+}
+
+// queries are the questions a goal puts: one for each pair of endpoints and each address family that both sides have.
+func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
+	var out []trace.Query
+	for _, v6 := range []bool{false, true} {
+		from, okFrom := h.side(s, g.From, g, v6)
+		to, okTo := h.side(s, g.To, g, v6)
+		if !okFrom || !okTo {
+			continue
+		}
+		if from.dev == "" && to.dev == "" && g.From.Kind == "host" && g.To.Kind == "host" {
+			continue
+		}
+		if !from.specific && !to.specific {
+			continue // neither side says which family it speaks
+		}
+		for _, q := range h.pair(s, g, from, to) {
+			out = append(out, q)
+		}
+	}
+	return out
+}
+
+// side is one end of a goal in one family: where its packets enter or leave, and which addresses they bear.
+type side struct {
+	dev      string
+	port     string       // a guest's own port, a bridge's uplink port
+	addrs    []netip.Addr // representatives, the best first
+	prefixes []netip.Prefix
+	specific bool
+	host     bool
+	bridge   string
+}
+
+func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 bool) (side, bool) {
+	var prefixes []netip.Prefix
+	for _, p := range e.Prefixes {
+		if p.Addr().Is6() == v6 {
+			prefixes = append(prefixes, p)
+		}
+	}
+	switch e.Kind {
+	case "host":
+		return side{host: true}, true
+	case "guest", "network":
+		if len(prefixes) == 0 {
+			return side{}, false
+		}
+		sd := side{dev: e.Device, port: e.Port, prefixes: prefixes, specific: true, bridge: e.Device}
+		sd.addrs = h.representatives(e, prefixes)
+		if sd.port == "" {
+			sd.port = h.anyPort(s, e)
+		}
+		return sd, len(sd.addrs) > 0
+	case "prefix":
+		if len(prefixes) == 0 {
+			return side{}, false
+		}
+		sd := side{prefixes: prefixes, specific: true}
+		for _, p := range prefixes {
+			sd.addrs = append(sd.addrs, firstHost(p))
+		}
+		sd.dev, sd.bridge = h.deviceOf(s, sd.addrs[0])
+		return sd, true
+	case "outside", "any":
+		return h.outside(s, v6)
+	}
+	return side{}, false
+}
+
+// representatives are addresses that stand for a guest or a network: declared guests, else an address that is not the
+// gateway's.
+func (h *healer) representatives(e schema.Endpoint, prefixes []netip.Prefix) []netip.Addr {
+	var out []netip.Addr
+	if e.Kind == "network" {
+		for _, guest := range h.r.Guests {
+			if guest.Network != e.Address {
+				continue
+			}
+			for _, ip := range guest.IPs {
+				if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+					out = append(out, ip)
+				}
+			}
+			if len(out) >= 2 {
+				break
+			}
+		}
+	}
+	n := h.r.network(e.Address)
+	for _, p := range prefixes {
+		a := firstHost(p)
+		for n != nil && !p.IsSingleIP() && (slices.Contains(n.Gateways, a) || slices.Contains(out, a) || h.isHost(a)) && p.Contains(a.Next()) {
+			a = a.Next()
+		}
+		if len(out) < 2 || e.Kind != "network" {
+			out = append(out, a)
+		}
+	}
+	return out
+}
+
+func (h *healer) isHost(a netip.Addr) bool { return h.layout(h.state).host[a] }
+
+// firstHost is the first address of a network that a machine can have.
+func firstHost(p netip.Prefix) netip.Addr {
+	if p.IsSingleIP() || p.Bits() >= p.Addr().BitLen()-1 {
+		return p.Addr()
+	}
+	a := p.Masked().Addr().Next()
+	if !p.Addr().Is6() && p.Bits() < 31 {
+		a = a.Next() // .1 is mostly the gateway
+	}
+	return a
+}
+
+// anyPort is a port of the bridge that a guest of the network sits behind: of a declared guest, "" where none is known.
+func (h *healer) anyPort(s *schema.State, e schema.Endpoint) string {
+	for _, g := range h.r.Guests {
+		if g.Device == "" || (g.Network != e.Address && g.Address != e.Address) {
+			continue
+		}
+		if l := s.Link(g.Device); l != nil {
+			return g.Device
+		}
+	}
+	return ""
+}
+
+// deviceOf is the link a packet to an address leaves by, and the bridge it is, if it is one.
+func (h *healer) deviceOf(s *schema.State, a netip.Addr) (dev, bridge string) {
+	if rt := h.layout(s).route(a); rt != nil && len(rt.Devices()) > 0 {
+		dev = rt.Devices()[0]
+	}
+	if l := s.Link(dev); l != nil && l.Type == "bridge" {
+		bridge = dev
+	}
+	return dev, bridge
+}
+
+// outsides are addresses of documentation networks (RFC 5737, RFC 3849) and one beyond: whoever is neither the host nor in
+// one of its networks is represented by the first that no route but the default one covers.
+var (
+	outsides4 = []string{"203.0.113.77", "198.51.100.77", "192.0.2.77", "9.9.9.9"}
+	outsides6 = []string{"2001:db8:ffff:ffff::77", "2620:fe::9"}
+)
+
+func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
+	candidates := outsides4
+	if v6 {
+		candidates = outsides6
+	}
+	for _, c := range candidates {
+		a := netip.MustParseAddr(c)
+		if rt := h.layout(s).route(a); rt != nil && rt.Dst.Bits() == 0 && len(rt.Devices()) > 0 {
+			dev := rt.Devices()[0]
+			return side{dev: dev, addrs: []netip.Addr{a}, bridge: bridgeName(s, dev), port: h.uplinkPort(dev)}, true
+		}
+	}
+	// Without a default route the outside is who is on the LAN of a link that is none of the file's networks.
+	for _, rt := range h.layout(s).routes {
+		devs := rt.Devices()
+		if rt.Dst.Addr().Is6() != v6 || len(devs) == 0 || linkScoped(rt.Dst) {
+			continue
+		}
+		if n := h.r.networks[devs[0]]; n != nil && n.Mode != "bridge" {
+			continue
+		}
+		a := lastHost(rt.Dst)
+		return side{dev: devs[0], addrs: []netip.Addr{a}, bridge: bridgeName(s, devs[0]), port: h.uplinkPort(devs[0])}, true
+	}
+	if v6 {
+		return side{}, false
+	}
+	return side{addrs: []netip.Addr{netip.MustParseAddr(candidates[0])}}, true
+}
+
+func bridgeName(s *schema.State, dev string) string {
+	if l := s.Link(dev); l != nil && l.Type == "bridge" {
+		return dev
+	}
+	return ""
+}
+
+// uplinkPort is the port by which a bridge of the file reaches its LAN.
+func (h *healer) uplinkPort(dev string) string {
+	if n := h.r.networks[dev]; n != nil && len(n.Ports) > 0 {
+		return n.Ports[0]
+	}
+	return ""
+}
+
+// lastHost is the last address of a network that a machine can have.
+func lastHost(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := range b {
+		for bit := range 8 {
+			if i*8+bit >= p.Bits() {
+				b[i] |= 0x80 >> bit
+			}
+		}
+	}
+	a, _ := netip.AddrFromSlice(b)
+	if !p.Addr().Is6() && p.Bits() < 31 {
+		return a.Prev()
+	}
+	return a
+}
+
+// pair makes the queries of one pair of sides.
+func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
+	if from.host && to.host {
+		return nil
+	}
+	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: from.prefixes, DstSet: to.prefixes}
+	if !from.host {
+		q.From, q.Src = from.entry(), from.addrs[0]
+	}
+	switch {
+	case to.host:
+		q.Dst = h.hostAddress(s, from)
+	default:
+		q.To, q.Dst = to.entry(), to.addrs[0]
+		if q.Dst == q.Src && len(to.addrs) > 1 {
+			q.Dst = to.addrs[1]
+		}
+		if from.bridge != "" && from.bridge == to.bridge && q.From == q.To {
+			q.To = to.bridge // two guests behind one known port
+		}
+	}
+	if g.Via != nil {
+		q.WantDst = q.Dst
+		q.Dst = h.viaAddress(s, from, q.Dst)
+	}
+	if !q.Dst.IsValid() || q.Dst == q.Src {
+		return nil
+	}
+	return []trace.Query{q}
+}
+
+// entry is where packets of a side enter or leave: a guest's port where one is known, else the device.
+func (sd side) entry() string {
+	if sd.port != "" {
+		return sd.port
+	}
+	return sd.dev
+}
+
+// hostAddress is an address of the host as a side would use it: of the shared network, else any global one.
+func (h *healer) hostAddress(s *schema.State, from side) netip.Addr {
+	v6 := len(from.addrs) > 0 && from.addrs[0].Is6()
+	l := h.layout(s)
+	for _, dev := range []string{from.dev, from.bridge} {
+		for _, ip := range l.onLink[dev] {
+			if ip.Is6() == v6 {
+				return ip
+			}
+		}
+	}
+	for _, ip := range l.addrs {
+		if ip.Is6() == v6 {
+			return ip
+		}
+	}
+	return netip.Addr{}
+}
+
+// viaAddress is the host's address that a forward is asked for: on the link the client is on, for the host itself any.
+func (h *healer) viaAddress(s *schema.State, from side, guest netip.Addr) netip.Addr {
+	if !from.host {
+		return h.hostAddress(s, from)
+	}
+	return h.hostAddress(s, side{addrs: []netip.Addr{guest}})
+}

@@ -1,0 +1,201 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/vmnet/vmnet/plan/sim"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Options are what New needs beside the two states.
+type Options struct {
+	// Resets are adapters ("adapter.eno3") to reset though nothing is wrong with them.
+	Resets []string
+	// Now and ID are stamped on the plan; the zero Time leaves both dates zero.
+	Now time.Time
+	ID  string
+	// Version is vmnet's own.
+	Version string
+}
+
+// Lifetime is how long a saved plan may be applied.
+const Lifetime = 24 * time.Hour
+
+// New computes the plan: what differs, what is broken and why, which steps heal it and in which order, and how the goals
+// fare before and after. It reads nothing but its arguments and changes neither.
+func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) {
+	r := resolve(live, desired)
+	drafts := r.diff()
+	resets, err := r.resets(o.Resets)
+	if err != nil {
+		return nil, err
+	}
+	drafts = append(drafts, resets...)
+	r.explain(drafts)
+	ordered, err := order(drafts)
+	if err != nil {
+		return nil, err
+	}
+	h, err := r.foresee(ordered)
+	if err != nil {
+		return nil, err
+	}
+	checks, err := h.check()
+	if err != nil {
+		return nil, err
+	}
+	if ordered, err = h.withRemedies(drafts); err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		FormatVersion: FormatVersion, Tool: Tool{"vmnet", o.Version}, ID: o.ID, Created: o.Now,
+		Configuration: ConfigRef{Digest: desired.Digest, Files: desired.Files},
+		Observation:   observation(live), Checks: checks, Desired: desired, Resets: o.Resets,
+		Findings: []Finding{}, Steps: []Step{}, Unrequested: []string{}, Foreign: []Foreign{},
+	}
+	if !o.Now.IsZero() {
+		p.Expires = o.Now.Add(Lifetime)
+	}
+	for i, d := range ordered {
+		p.Steps = append(p.Steps, r.step(i+1, d))
+	}
+	found := append(r.findings, h.collect(p.Steps)...)
+	found = append(found, expectations(checks, desired.Blocks)...)
+	p.Findings = append(p.Findings, sortFindings(found)...)
+	p.Foreign = h.foreign()
+	p.Basis = basis(live, p.Steps, h.relied)
+	p.Summary = summarise(p)
+	return p, nil
+}
+
+func observation(live *schema.State) Observation {
+	o := Observation{Complete: len(live.Blind) == 0, Blind: live.Blind, Objects: live.Len(), Counts: map[schema.Kind]int{}}
+	for _, k := range schema.Kinds() {
+		if n := len(live.Refs(k)); n > 0 {
+			o.Counts[k] = n
+		}
+	}
+	return o
+}
+
+// foresee makes every step on a copy of the live state, after taking away the rules that earlier remedies left in foreign
+// tables: whether each is still needed is found anew.
+func (r *resolved) foresee(ordered []*draft) (*healer, error) {
+	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, relied: map[schema.Ref]bool{}}
+	if err := h.withoutMarked(); err != nil {
+		return nil, err
+	}
+	for _, d := range ordered {
+		if err := sim.Do(h.state, d.change); err != nil {
+			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
+		}
+	}
+	return h, nil
+}
+
+func (h *healer) withoutMarked() error {
+	h.marked = schema.Marked(h.state)
+	for _, f := range slices.Backward(h.marked) {
+		if err := sim.Do(h.state, schema.Change{Ref: f.Ref(), Before: f}); err != nil {
+			return fmt.Errorf("foresee without %s: %w", f, err)
+		}
+	}
+	for f := range schema.Each[*schema.File](h.state) {
+		if clean, changed := withoutMarkedLines(f.Content); changed {
+			c := *f
+			c.Content = clean
+			h.state.Put(&c)
+		}
+	}
+	return nil
+}
+
+// withRemedies adds the steps that the remedies are, less those that stand already, and removes rules of ours that no
+// flow needs any more.
+func (h *healer) withRemedies(drafts []*draft) ([]*draft, error) {
+	all := append(slices.Clone(drafts), h.ruleDrafts()...)
+	all = append(all, h.fileDrafts()...)
+	ordered, err := order(all)
+	if err != nil {
+		return nil, err
+	}
+	return ordered, h.rehearse(ordered)
+}
+
+// rehearse makes the whole program once more on the live state: a plan whose steps do not fit each other is a bug that
+// must show here, not on the host.
+func (h *healer) rehearse(ordered []*draft) error {
+	s := h.r.live.Clone()
+	for _, d := range ordered {
+		if err := sim.Do(s, d.change); err != nil {
+			return fmt.Errorf("rehearse %s: %w", d.change, err)
+		}
+	}
+	return nil
+}
+
+// summarise counts. A removal or a risky step is never hidden in the crowd.
+func summarise(p *Plan) Summary {
+	var s Summary
+	for _, st := range p.Steps {
+		switch st.Action {
+		case "create":
+			s.Create++
+		case "delete":
+			s.Delete++
+		case "move":
+			s.Move++
+		case "reset":
+			s.Reset++
+		case "adopt":
+			s.Adopt++
+		default:
+			s.Update++
+		}
+		s.WorstRisk = max(s.WorstRisk, st.Risk)
+	}
+	for _, c := range p.Checks {
+		s.Checks++
+		if c.Before.Status == "ok" {
+			s.ChecksOKBefore++
+		}
+		if c.After.Status == "ok" {
+			s.ChecksOKAfter++
+		}
+	}
+	return s
+}
+
+// basis collects what the plan relied on: the objects its steps change and require, and those that decided a goal.
+func basis(live *schema.State, steps []Step, relied map[schema.Ref]bool) []Fact {
+	seen := map[schema.Ref]bool{}
+	var out []Fact
+	add := func(ref schema.Ref) {
+		if !seen[ref] {
+			seen[ref] = true
+			out = append(out, Fact{ref, live.Get(ref)})
+		}
+	}
+	for _, s := range steps {
+		add(s.Change.Ref)
+		for _, ref := range object(s.Change).Requires() {
+			add(ref)
+		}
+	}
+	refs := make([]schema.Ref, 0, len(relied))
+	for r := range relied {
+		refs = append(refs, r)
+	}
+	slices.SortFunc(refs, func(a, b schema.Ref) int {
+		if a.String() < b.String() {
+			return -1
+		}
+		return 1
+	})
+	for _, r := range refs {
+		add(r)
+	}
+	return out
+}

@@ -1,0 +1,493 @@
+package plan
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan/sim"
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// healer looks for remedies against foreign rules: it keeps the state as it will be once the steps found so far are made.
+type healer struct {
+	r        *resolved
+	state    *schema.State // without rules of ours in foreign tables, but with every remedy found now
+	remedies []*draft
+	findings map[string]*Finding   // by culprit
+	order    []string              // culprits as found
+	given    map[string]bool       // culprits that no remedy may touch
+	marked   []*schema.ForeignRule // rules of earlier remedies that stand
+	relied   map[schema.Ref]bool   // objects that decided a goal
+}
+
+// culprit is what blocks: a rule, or the policy of a base chain (rule nil).
+type culprit struct {
+	table *schema.Table
+	chain *schema.Chain
+	base  *schema.Chain
+	index int
+	rule  *schema.Rule
+}
+
+func (c culprit) String() string {
+	what := "policy drop"
+	if c.rule != nil {
+		what = c.rule.Text
+	}
+	prefix := ""
+	if c.table.Legacy {
+		prefix = "legacy "
+	}
+	return fmt.Sprintf("%s%s %s %s: %s", prefix, c.table.Family, c.table.Name, c.chain.Name, what)
+}
+
+func (h *healer) culprit(hop *trace.Hop) (culprit, bool) {
+	t, ok := h.state.Get(hop.Ref).(*schema.Table)
+	if !ok || schema.OwnTable(t) {
+		return culprit{}, false
+	}
+	c := culprit{table: t, chain: t.Chain(hop.Chain), base: t.Chain(hop.Base), index: hop.Rule}
+	if c.chain == nil {
+		return culprit{}, false
+	}
+	if c.base == nil {
+		c.base = c.chain
+	}
+	if hop.Rule >= 0 && hop.Rule < len(c.chain.Rules) {
+		c.rule = c.chain.Rules[hop.Rule]
+	}
+	return c, true
+}
+
+// heal finds a remedy for one flow of a goal that a foreign rule blocks. It reports whether the state changed, so that the
+// flow is worth another look.
+func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
+	if res.Decider == nil {
+		return false, nil
+	}
+	c, ok := h.culprit(res.Decider)
+	if !ok {
+		return false, nil
+	}
+	key := c.String()
+	f := h.findings[key]
+	if f == nil {
+		f = h.finding(c, res)
+		h.findings[key] = f
+		h.order = append(h.order, key)
+	}
+	if !slices.Contains(f.Breaks, g.Name) {
+		f.Breaks = append(f.Breaks, g.Name)
+	}
+	if len(f.Evidence) < 6 {
+		f.Evidence = appendNew(f.Evidence, fmt.Sprintf("%s: %s dies there (the %s)", g.Address, res.Decider.Packet, res.Half))
+	}
+	if res.Verdict == trace.Depends || h.given[key] {
+		return false, nil
+	}
+	drafts, fix := h.remedy(g, res, c)
+	f.Fixes = mergeFixes(f.Fixes, fix)
+	if len(drafts) == 0 {
+		h.given[key] = true
+		return false, nil
+	}
+	if f.Address == "" {
+		f.Address, f.Origin = g.Address, h.r.Blocks[g.Address]
+	}
+	for _, d := range drafts {
+		d.codes = []string{f.Code}
+		if err := sim.Do(h.state, d.change); err != nil {
+			return false, fmt.Errorf("foresee %s: %w", d.change, err)
+		}
+		h.remedies = append(h.remedies, d)
+	}
+	return true, nil
+}
+
+func appendNew(list []string, s string) []string {
+	if slices.Contains(list, s) {
+		return list
+	}
+	return append(list, s)
+}
+
+// mergeFixes keeps one entry per road; a road once chosen stays so.
+func mergeFixes(have, more []Fix) []Fix {
+	for _, f := range more {
+		i := slices.IndexFunc(have, func(x Fix) bool { return x.Title == f.Title })
+		switch {
+		case i < 0:
+			have = append(have, f)
+		case f.Chosen:
+			have[i].Chosen, have[i].WhyNot = true, ""
+		}
+	}
+	return have
+}
+
+func (h *healer) finding(c culprit, res trace.Result) *Finding {
+	owner, _ := ownerOf(h.state, c.table, c.chain, c.rule)
+	f := &Finding{Code: "VN410", Severity: "error", Object: c.String(), Owner: &owner, Title: "a foreign rule blocks: " + c.String()}
+	switch {
+	case res.Verdict == trace.Depends:
+		f.Code, f.Severity = "VN412", "warning"
+		f.Title = "it depends on a rule that cannot be decided: " + c.String()
+	case c.rule == nil:
+		f.Code, f.Title = "VN411", "a foreign policy blocks: "+c.String()
+	}
+	if c.rule != nil && c.rule.Packets != nil {
+		f.Evidence = append(f.Evidence, fmt.Sprintf("the rule has counted %d packets", *c.rule.Packets))
+	}
+	if c.rule != nil {
+		if path, line := persisted(h.state, c.table, c.chain, c.rule); path != "" {
+			f.Evidence = append(f.Evidence, fmt.Sprintf("%s:%d has the same rule: it comes back at boot", path, line))
+		}
+	}
+	return f
+}
+
+// remedy chooses the road: the owner's door, deleting the rule, an exception in front of it, or only saying so. The fixes
+// tell the roads not taken, with the reason.
+func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, []Fix) {
+	owner, sig := ownerOf(h.state, c.table, c.chain, c.rule)
+	never := []Fix{{Title: "an accept in a table of our own", WhyNot: "an accept ends only its own base chain: it cannot undo a drop in another"}}
+	if c.rule == nil {
+		never = append(never, Fix{Title: "set the policy to accept", WhyNot: "it would let through everything else that the policy stops"})
+	}
+	report := func(why string) ([]*draft, []Fix) {
+		return nil, append(never, Fix{Title: "change it at its owner " + owner.Name, WhyNot: why})
+	}
+	switch {
+	case h.r.Settings.Foreign == "report":
+		return report(`foreign = "report" in the vmnet block: rules of others are only named`)
+	case sig.control:
+		return report(fmt.Sprintf("%s is a privacy or security control: it is named, never opened; its own way is %s", owner.Name, sig.hint))
+	}
+	acc := h.accepts(g, res, c)
+	if len(acc) == 0 {
+		return report("no rule could be written that lets exactly this flow through")
+	}
+	if user := dockerUser(c); user != nil {
+		return h.door(c, user, acc, g), append(never, Fix{Title: "accept exactly these flows in DOCKER-USER, Docker's own door", Chosen: true})
+	}
+	if sig.owner != "" && sig.owner != "docker" {
+		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.hint))
+	}
+	if c.rule != nil {
+		return h.ownerless(g, c, acc, never)
+	}
+	return h.exceptions(c, acc, len(c.chain.Rules), g), append(never, Fix{Title: "accept exactly these flows at the end of the chain, before its policy", Chosen: true})
+}
+
+// ownerless deletes a rule that nobody owns when everything it blocks is governed by the file, else puts an exception in
+// front of it.
+func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept, never []Fix) ([]*draft, []Fix) {
+	del := Fix{Title: "delete the rule by its full specification"}
+	exc := Fix{Title: "an exception in front of it for exactly these flows"}
+	if why := h.notGoverned(c); why != "" {
+		del.WhyNot, exc.Chosen = "it blocks more than the file asks for: "+why, true
+		return h.exceptions(c, acc, c.index, g), append(never, del, exc)
+	}
+	del.Chosen, exc.WhyNot = true, "not needed: everything the rule blocks is governed by the file"
+	return h.deletion(g, c), append(never, del, exc)
+}
+
+func (h *healer) deletion(g *schema.Goal, c culprit) []*draft {
+	f := schema.RuleAt(c.table, c.chain, c.index)
+	d := newDraft(f, nil)
+	d.address, d.because = g.Address, fmt.Sprintf("it blocks what %s asks for: %s", g.Address, g.Name)
+	d.undo = fmt.Sprintf("put the rule back at its place, number %d of chain %s", c.index+1, c.chain.Name)
+	drafts := []*draft{d}
+	if file := h.fileDraft(c, func(lines []string, i int) []string { return slices.Delete(lines, i, i+1) }); file != nil {
+		file.address, file.because = g.Address, "the saved ruleset would bring the rule back at boot; a copy of the file is kept"
+		drafts = append(drafts, file)
+	}
+	return drafts
+}
+
+// fileDraft edits the saved ruleset at the line that says the same as the culprit; nil when there is none.
+func (h *healer) fileDraft(c culprit, edit func(lines []string, i int) []string) *draft {
+	path, line := persisted(h.state, c.table, c.chain, c.rule)
+	if path == "" {
+		return nil
+	}
+	before := h.state.Get(schema.FileRef(path)).(*schema.File)
+	after := *before
+	after.Content = strings.Join(edit(strings.Split(before.Content, "\n"), line-1), "\n")
+	return newDraft(before, &after)
+}
+
+// exceptions puts accepts into the culprit's own chain, in front of the position.
+func (h *healer) exceptions(c culprit, acc []accept, at int, g *schema.Goal) []*draft {
+	var out []*draft
+	next := nextText(c.chain, at)
+	for _, a := range acc {
+		rule := a.rule(c.table)
+		out = append(out, h.insert(c.table, c.chain, rule, at, next, g))
+		at++
+		if c.rule == nil {
+			continue
+		}
+		line := "-A " + c.chain.Name + " " + rule.Text
+		if file := h.fileDraft(c, func(lines []string, i int) []string { return slices.Insert(lines, i, line) }); file != nil {
+			file.address, file.because = g.Address, "the saved ruleset would bring the block back at boot without its exception; a copy of the file is kept"
+			out = append(out, file)
+		}
+	}
+	return chainFileDrafts(out)
+}
+
+// chainFileDrafts joins several edits of one file into one change.
+func chainFileDrafts(drafts []*draft) []*draft {
+	var file *draft
+	var out []*draft
+	for _, d := range drafts {
+		f, ok := d.change.After.(*schema.File)
+		if !ok {
+			out = append(out, d)
+			continue
+		}
+		if file == nil {
+			file = d
+			continue
+		}
+		// The later edit was made from the same text: put its new lines in as well.
+		first := file.change.After.(*schema.File)
+		for _, l := range fileLines(d.change.Before.(*schema.File).Content, f.Content) {
+			if added, ok := strings.CutPrefix(l, "+ "); ok {
+				first.Content = insertAfterOurs(first.Content, added)
+			}
+		}
+	}
+	if file != nil {
+		out = append(out, file)
+	}
+	return out
+}
+
+// insertAfterOurs puts a line behind the last line of ours.
+func insertAfterOurs(content, line string) string {
+	lines := strings.Split(content, "\n")
+	for i, l := range slices.Backward(lines) {
+		if strings.Contains(l, "vmnet:") {
+			return strings.Join(slices.Insert(lines, i+1, line), "\n")
+		}
+	}
+	return content
+}
+
+// nextText is the rule that stands at a position, "" at the end of the chain.
+func nextText(c *schema.Chain, at int) string {
+	if at < len(c.Rules) {
+		return c.Rules[at].Text
+	}
+	return ""
+}
+
+func (h *healer) insert(t *schema.Table, c *schema.Chain, rule schema.Rule, at int, next string, g *schema.Goal) *draft {
+	f := &schema.ForeignRule{
+		Family: t.Family, Table: t.Name, Chain: c.Name, Legacy: t.Legacy, ByTool: t.Legacy || t.Compat,
+		Rule: rule, Index: at, Next: next,
+	}
+	d := newDraft(nil, f)
+	d.address, d.because = g.Address, fmt.Sprintf("%s asks for it: %s", g.Address, g.Name)
+	d.undo = "delete the rule by its comment and full specification"
+	return d
+}
+
+// dockerUser is the chain Docker leaves to others, when the culprit is one that it overrules: the base chain's policy, or a
+// rule that comes after the jump to it.
+func dockerUser(c culprit) *schema.Chain {
+	user := c.table.Chain("DOCKER-USER")
+	if user == nil || c.base.Hook != "forward" || c.chain == user {
+		return nil
+	}
+	for i, r := range c.base.Rules {
+		if c.chain == c.base && c.rule != nil && i >= c.index {
+			return nil
+		}
+		for _, e := range r.Exprs {
+			if e.Verdict != nil && (e.Verdict.Chain == "DOCKER-USER" || jumpsTo(c.table, c.table.Chain(e.Verdict.Chain), "DOCKER-USER", 0)) {
+				return user
+			}
+		}
+	}
+	return nil
+}
+
+func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goal) []*draft {
+	at := 0
+	for at < len(user.Rules) {
+		if _, ours := schema.Mark(user.Rules[at].Comment); !ours {
+			break
+		}
+		at++
+	}
+	next := nextText(user, at)
+	var out []*draft
+	for _, a := range acc {
+		out = append(out, h.insert(c.table, user, a.rule(c.table), at, next, g))
+		at++
+	}
+	return out
+}
+
+// accepts are the narrowest rules that let the blocked packet's part of the goal through the culprit's hook.
+func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
+	v6 := res.Flow.Dst.Is6()
+	from, to := g.From, g.To
+	base := accept{address: g.Address}
+	switch c.base.Hook {
+	case "forward":
+		base.in, base.out = l3Device(from, h.r), l3Device(to, h.r)
+	case "input":
+		base.in = l3Device(from, h.r)
+		if res.Half == "reply" {
+			base.in = l3Device(to, h.r)
+		}
+	case "output":
+		base.out = l3Device(to, h.r)
+		if res.Half == "reply" {
+			base.out = l3Device(from, h.r)
+		}
+	case "prerouting":
+		base.in = l3Device(from, h.r)
+		if res.Half == "reply" {
+			base.in = l3Device(to, h.r)
+		}
+	default:
+		return nil
+	}
+	reply := res.Half == "reply"
+	if reply && c.base.Hook == "forward" {
+		base.in, base.out = base.out, base.in
+	}
+	switch {
+	case reply || res.Half == "established":
+		base.state = ctEstablished
+	case g.Via != nil && c.base.Hook == "forward":
+		base.state = ctDNAT
+	}
+	return spread(base, g, v6, reply, c.base.Hook == "prerouting" && g.Via != nil)
+}
+
+// spread makes one accept for each pair of prefixes and each port range of the goal.
+func spread(base accept, g *schema.Goal, v6, reply, viaHost bool) []accept {
+	var out []accept
+	ports := g.Service.Ports
+	if viaHost {
+		return nil // before DNAT the packet is for the host: what stops it there is not about the guest
+	}
+	if len(ports) == 0 {
+		ports = []schema.PortRange{{}}
+	}
+	for _, src := range prefixesOf(g.From, v6) {
+		for _, dst := range prefixesOf(g.To, v6) {
+			for _, p := range ports {
+				a := base
+				a.src, a.dst, a.proto, a.dport = src, dst, g.Service.Proto, p
+				if reply {
+					a.src, a.dst, a.sport, a.dport = dst, src, p, schema.PortRange{}
+				}
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func prefixesOf(e schema.Endpoint, v6 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range e.Prefixes {
+		if p.Addr().Is6() == v6 {
+			out = append(out, p)
+		}
+	}
+	if len(e.Prefixes) == 0 {
+		return []netip.Prefix{{}}
+	}
+	return out
+}
+
+// l3Device is the interface that iptables and nft see for an endpoint: the bridge, never its port.
+func l3Device(e schema.Endpoint, r *resolved) string {
+	if e.Device != "" {
+		return e.Device
+	}
+	if n := r.network(e.Address); n != nil {
+		return n.Device
+	}
+	return ""
+}
+
+// notGoverned says what a rule blocks that the file says nothing about; "" when everything it blocks is either asked for
+// by the file or stopped by our own table all the same, so that deleting the rule opens nothing else.
+func (h *healer) notGoverned(c culprit) string {
+	box := trace.BoxOf(c.table, c.rule)
+	if !box.Exact {
+		return "it matches by more than addresses and ports"
+	}
+	switch c.base.Hook {
+	case "forward":
+		if h.inNetworks(box.Dst) || h.inNetworks(box.Src) {
+			return ""
+		}
+	case "output":
+		if h.inNetworks(box.Dst) {
+			return ""
+		}
+	case "input":
+		if h.inNetworks(box.Src) && h.askedOfHost(box) {
+			return ""
+		}
+	}
+	return "it matches " + box.String()
+}
+
+// inNetworks tells whether a set of prefixes lies within one network of the file. An empty set is every address.
+func (h *healer) inNetworks(prefixes []netip.Prefix) bool {
+	if len(prefixes) == 0 {
+		return false
+	}
+	for _, p := range prefixes {
+		if !slices.ContainsFunc(h.r.Networks, func(n schema.Network) bool {
+			return slices.ContainsFunc(n.Subnets, func(s netip.Prefix) bool { return contains(s, p) })
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+func contains(outer, inner netip.Prefix) bool {
+	return outer.Bits() <= inner.Bits() && outer.Contains(inner.Addr())
+}
+
+// askedOfHost tells whether packets to the host that a rule drops are all asked for: replies to what the host may ask of
+// the network (the rule names source ports), or a service that a goal lets guests reach.
+func (h *healer) askedOfHost(box trace.Box) bool {
+	for _, g := range h.r.Goals {
+		if !g.Allow || g.Via != nil {
+			continue
+		}
+		switch {
+		case g.From.Kind == "host" && len(box.SPort) > 0 && covers(g.To, box.Src) && (g.Service.Proto == "" || serviceCovers(g.Service, box.Proto, box.SPort)):
+			return true
+		case g.To.Kind == "host" && len(box.SPort) == 0 && covers(g.From, box.Src) && (g.Service.Proto == "" || serviceCovers(g.Service, box.Proto, box.DPort)):
+			return true
+		}
+	}
+	return false
+}
+
+func covers(e schema.Endpoint, prefixes []netip.Prefix) bool {
+	for _, p := range prefixes {
+		if !slices.ContainsFunc(e.Prefixes, func(o netip.Prefix) bool { return contains(o, p) }) {
+			return false
+		}
+	}
+	return len(prefixes) > 0
+}
