@@ -1,0 +1,24 @@
+package trace
+
+import (
+	"net/netip"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Query is a question about many packets between two ends: one representative pair of addresses, and the sets that any
+// witness may come from.
+type Query struct {
+	// From and To are as in Flow: the guest's port where one is known, else the device; "" for the host.
+	From, To string
+	// Src and Dst are representatives. An invalid Src is chosen by routing (packets of the host itself).
+	Src, Dst netip.Addr
+	// SrcSet and DstSet are the addresses that the goal is about; empty for every address (the outside) or for the host.
+	SrcSet, DstSet []netip.Prefix
+	// Service is what is spoken; the zero Service is every protocol.
+	Service schema.Service
+	// Via is set for a forward: Dst is then the host's address, the packet goes to these ports of it, and must arrive at
+	// WantDst, on the port that follows from Service.Ports.
+	Via     *schema.Via
+	WantDst netip.Addr
+}
