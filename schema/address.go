@@ -10,17 +10,19 @@ type Address struct {
 	Link   string       `json:"link"`
 	Prefix netip.Prefix `json:"prefix"` // the address with the length of its network; host bits are kept
 	// Peer is the far end of a point-to-point address (IFA_ADDRESS differing from IFA_LOCAL); the zero Prefix for none.
-	Peer  *netip.Prefix `json:"peer,omitempty"`
-	Scope *string       `json:"scope,omitempty"` // "global", "link", "host", "site" or a number
-	Label *string       `json:"label,omitempty"` // IPv4 only; the link's name when not set
+	Peer *netip.Prefix `json:"peer,omitempty"`
+	// Broadcast is IFA_BROADCAST (IPv4); nil for none. It is carried along when an address moves.
+	Broadcast *netip.Addr `json:"broadcast,omitempty"`
+	Scope     *string     `json:"scope,omitempty"` // "global", "link", "host", "site" or a number
+	Label     *string     `json:"label,omitempty"` // IPv4 only; the link's name when not set
 	// Proto is IFA_PROTO (Linux 5.18): who made the address. 0 where unset. Our mark is ProtoVMNET.
 	Proto *uint8 `json:"proto,omitempty"`
 	// NoPrefixRoute keeps the kernel from adding the connected route (IFA_F_NOPREFIXROUTE).
 	NoPrefixRoute *bool `json:"noprefixroute,omitempty"`
 	// NoDAD skips duplicate address detection (IFA_F_NODAD, IPv6).
 	NoDAD *bool `json:"nodad,omitempty"`
-	// Valid and Preferred are lifetimes in seconds; nil or 0 is "forever". A lifetime marks a lease: it is carried
-	// along when an address moves, and is not compared, for it runs.
+	// Valid and Preferred are lifetimes in seconds; nil is "forever". A lifetime marks a lease: it is carried along when
+	// an address moves, and is not compared, for it runs. A Preferred of 0 is a deprecated address.
 	Valid     *uint32 `json:"valid_lft,omitempty"`
 	Preferred *uint32 `json:"preferred_lft,omitempty"`
 	// Facts are the kernel's. Nil in a desired address.

@@ -24,12 +24,15 @@ type Route struct {
 	Gateway  netip.Addr `json:"gateway,omitzero"` // the invalid zero Addr for an on-link route
 	NextHops []NextHop  `json:"nexthops,omitempty"`
 
-	Source netip.Addr  `json:"src,omitzero"`     // preferred source address
-	Proto  *uint8      `json:"proto,omitempty"`  // rtm_protocol: 2 kernel, 3 boot, 4 static, 9 ra, 16 dhcp, ProtoVMNET ours
-	Scope  *uint8      `json:"scope,omitempty"`  // 0 global, 253 link, 254 host
-	MTU    *uint32     `json:"mtu,omitempty"`    // RTAX_MTU; nil or 0 none
-	OnLink *bool       `json:"onlink,omitempty"` // RTNH_F_ONLINK
-	Facts  *RouteFacts `json:"facts,omitempty"`  // nil in a desired route
+	Source netip.Addr `json:"src,omitzero"`     // preferred source address
+	Proto  *uint8     `json:"proto,omitempty"`  // rtm_protocol: 2 kernel, 3 boot, 4 static, 9 ra, 16 dhcp, ProtoVMNET ours
+	Scope  *uint8     `json:"scope,omitempty"`  // 0 global, 253 link, 254 host
+	MTU    *uint32    `json:"mtu,omitempty"`    // RTAX_MTU; nil or 0 none
+	OnLink *bool      `json:"onlink,omitempty"` // RTNH_F_ONLINK
+	// Other are the netlink attributes that vmnet keeps without understanding them (other metrics, encapsulation, the
+	// number of a nexthop object …), so that a route is put back as it was.
+	Other Bytes       `json:"other,omitempty"`
+	Facts *RouteFacts `json:"facts,omitempty"` // nil in a desired route
 }
 
 // NextHop is one leg of a multipath route.
@@ -170,6 +173,9 @@ type PolicyRule struct {
 	SuppressPrefixLen *int   `json:"suppress_prefixlength,omitempty"`
 	SuppressIfGroup   *int   `json:"suppress_ifgroup,omitempty"`
 	Proto             *uint8 `json:"proto,omitempty"`
+	// Other are the netlink attributes of selectors that vmnet does not understand (FRA_DSCP, FRA_TUN_ID …): the rule
+	// matches less than it seems to, and is put back as it was.
+	Other Bytes `json:"other,omitempty"`
 }
 
 // Ref implements Object.
@@ -229,6 +235,9 @@ func (r *PolicyRule) String() string {
 	}
 	if r.SuppressIfGroup != nil {
 		fmt.Fprintf(&b, " suppress_ifgroup %d", *r.SuppressIfGroup)
+	}
+	if len(r.Other) > 0 {
+		fmt.Fprintf(&b, " other 0x%x", []byte(r.Other))
 	}
 	return b.String()
 }
