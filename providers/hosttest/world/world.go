@@ -1,0 +1,335 @@
+package world
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Spec says what a world holds.
+type Spec struct {
+	// Guests are attached in this order; a guest without a Device gets vnet0, vnet1 ….
+	Guests []Guest
+	// Uplink is the host's NIC towards the LAN; "" is "eno1".
+	Uplink string
+	// UplinkMTU is the MTU of both ends of the uplink; 0 leaves 1500.
+	UplinkMTU int
+	// NoHostAddress leaves the uplink without addresses and routes: for a host whose bridge bears them.
+	NoHostAddress bool
+}
+
+// Guest is a virtual machine: a namespace with one interface eth0, whose other end is a device of the host.
+type Guest struct {
+	Name   string
+	Device string // host side
+	MAC    string // of the guest's interface; "" leaves it to chance
+	// Addrs are the guest's addresses with their prefix lengths, Gateways its default routes.
+	Addrs    []netip.Prefix
+	Gateways []netip.Addr
+	// Bridge is the host's bridge that Device becomes a port of, which must exist; "" attaches it to none.
+	Bridge string
+}
+
+// World is a host, a LAN and guests. All addresses are from the documentation ranges (RFC 5737, RFC 3849).
+type World struct {
+	Uplink string // the host's NIC
+
+	Host4, Host6     netip.Prefix // on the uplink
+	Router4, Router6 netip.Addr   // of the LAN
+	Server4, Server6 netip.Addr   // on the internet
+
+	host, lan *Node
+	guests    map[string]*Node
+	devices   []string // host side, to be removed
+}
+
+// New builds a world around the network namespace of the calling thread, which becomes the host. Close takes it down.
+func New(s Spec) (*World, error) {
+	w := &World{
+		Uplink:  s.Uplink,
+		Host4:   netip.MustParsePrefix("192.0.2.10/24"),
+		Host6:   netip.MustParsePrefix("2001:db8:2::10/64"),
+		Router4: netip.MustParseAddr("192.0.2.1"),
+		Router6: netip.MustParseAddr("2001:db8:2::1"),
+		Server4: netip.MustParseAddr("203.0.113.10"),
+		Server6: netip.MustParseAddr("2001:db8:113::10"),
+		guests:  map[string]*Node{},
+	}
+	if w.Uplink == "" {
+		w.Uplink = "eno1"
+	}
+	if err := w.build(s); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *World) build(s Spec) error {
+	ns, err := currentNamespace()
+	if err != nil {
+		return err
+	}
+	w.host = newNode("host", ns)
+	if err := w.buildLAN(s); err != nil {
+		return fmt.Errorf("build the LAN: %w", err)
+	}
+	for i, g := range s.Guests {
+		if g.Device == "" {
+			g.Device = fmt.Sprintf("vnet%d", i)
+		}
+		if _, err := w.AddGuest(g); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Host is the host itself, LAN its router and the internet in one, Guest one of the guests; nil when there is no such.
+func (w *World) Host() *Node { return w.host }
+
+// LAN is the router of the LAN, which is the server on the internet as well.
+func (w *World) LAN() *Node { return w.lan }
+
+// Guest returns a guest by its name, or nil.
+func (w *World) Guest(name string) *Node { return w.guests[name] }
+
+func (w *World) buildLAN(s Spec) error {
+	ns, err := newNamespace()
+	if err != nil {
+		return err
+	}
+	w.lan = newNode("lan", ns)
+	if err := quietIPv6(w.host); err != nil {
+		return err
+	}
+	if err := w.cable(w.Uplink, w.lan, "lan0", "", s.UplinkMTU); err != nil {
+		return err
+	}
+	err = w.lan.Do(func() error {
+		for _, key := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+			if err := sysctl(key, "1"); err != nil {
+				return err
+			}
+		}
+		return errors.Join(
+			address("lan0", netip.PrefixFrom(w.Router4, 24)), address("lan0", netip.PrefixFrom(w.Router6, 64)),
+			address("lo", netip.PrefixFrom(w.Server4, 32)), address("lo", netip.PrefixFrom(w.Server6, 128)),
+		)
+	})
+	if err != nil || s.NoHostAddress {
+		return err
+	}
+	return w.host.Do(func() error {
+		return errors.Join(
+			address(w.Uplink, w.Host4), address(w.Uplink, w.Host6),
+			route(netip.PrefixFrom(netip.IPv4Unspecified(), 0), w.Router4),
+			route(netip.PrefixFrom(netip.IPv6Unspecified(), 0), w.Router6),
+		)
+	})
+}
+
+// AddGuest attaches one more guest.
+func (w *World) AddGuest(g Guest) (*Node, error) {
+	ns, err := newNamespace()
+	if err != nil {
+		return nil, fmt.Errorf("make guest %s: %w", g.Name, err)
+	}
+	n := newNode(g.Name, ns)
+	w.guests[g.Name] = n
+	if err := w.cable(g.Device, n, "eth0", g.MAC, 0); err != nil {
+		return nil, fmt.Errorf("attach guest %s: %w", g.Name, err)
+	}
+	if g.Bridge != "" {
+		if err := w.host.Do(func() error { return enslave(g.Device, g.Bridge) }); err != nil {
+			return nil, fmt.Errorf("attach guest %s: %w", g.Name, err)
+		}
+	}
+	err = n.Do(func() error {
+		for _, a := range g.Addrs {
+			if err := address("eth0", a); err != nil {
+				return err
+			}
+		}
+		for _, gw := range g.Gateways {
+			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+			if gw.Is6() {
+				all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+			}
+			if err := route(all, gw); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("configure guest %s: %w", g.Name, err)
+	}
+	return n, nil
+}
+
+// Close takes the world down: servers, guests, the LAN and the host's ends of their cables.
+func (w *World) Close() error {
+	var errs []error
+	if w.host != nil {
+		errs = append(errs, w.host.Do(func() error { return removeLinks(w.devices) }))
+	}
+	for _, n := range w.guests {
+		errs = append(errs, n.close())
+	}
+	for _, n := range []*Node{w.lan, w.host} {
+		if n != nil {
+			errs = append(errs, n.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func removeLinks(names []string) error {
+	var errs []error
+	for _, name := range names {
+		l, err := netlink.LinkByName(name)
+		var gone netlink.LinkNotFoundError
+		if errors.As(err, &gone) {
+			continue
+		}
+		if err == nil {
+			err = netlink.LinkDel(l)
+		}
+		if err != nil {
+			errs = append(errs, fmt.Errorf("remove %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// cable connects a device of the host with one of a node by a veth pair, and brings both up.
+func (w *World) cable(device string, n *Node, peer, mac string, mtu int) error {
+	if err := quietIPv6(n); err != nil {
+		return err
+	}
+	v := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: peer, PeerNamespace: netlink.NsFd(n.ns.fd())}
+	v.Name = device
+	if mtu != 0 {
+		v.MTU, v.PeerMTU = mtu, uint32(mtu)
+	}
+	if mac != "" {
+		hw, err := net.ParseMAC(mac)
+		if err != nil {
+			return fmt.Errorf("parse MAC: %w", err)
+		}
+		v.PeerHardwareAddr = hw
+	}
+	err := w.host.Do(func() error {
+		if err := netlink.LinkAdd(v); err != nil {
+			return fmt.Errorf("create veth %s: %w", device, err)
+		}
+		return up(device)
+	})
+	if err != nil {
+		return err
+	}
+	w.devices = append(w.devices, device)
+	return n.Do(func() error { return up(peer) })
+}
+
+// quietIPv6 switches duplicate address detection off for links still to be made: it would hold up every test by a second.
+func quietIPv6(n *Node) error {
+	return n.Do(func() error { return sysctl("ipv6/conf/default/accept_dad", "0") })
+}
+
+func sysctl(key, value string) error {
+	if err := os.WriteFile("/proc/sys/net/"+key, []byte(value), 0o644); err != nil {
+		return fmt.Errorf("set sysctl: %w", err)
+	}
+	return nil
+}
+
+func up(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", name, err)
+	}
+	if err := netlink.LinkSetUp(l); err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	return nil
+}
+
+func enslave(name, bridge string) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", name, err)
+	}
+	b, err := netlink.LinkByName(bridge)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", bridge, err)
+	}
+	if err := netlink.LinkSetMaster(l, b); err != nil {
+		return fmt.Errorf("make %s a port of %s: %w", name, bridge, err)
+	}
+	return nil
+}
+
+func address(name string, p netip.Prefix) error {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", name, err)
+	}
+	a := &netlink.Addr{IPNet: &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}}
+	if p.Addr().Is6() {
+		a.Flags = unix.IFA_F_NODAD
+	}
+	if err := netlink.AddrAdd(l, a); err != nil {
+		return fmt.Errorf("add %s to %s: %w", p, name, err)
+	}
+	return nil
+}
+
+func route(to netip.Prefix, via netip.Addr) error {
+	r := &netlink.Route{
+		Dst: &net.IPNet{IP: to.Masked().Addr().AsSlice(), Mask: net.CIDRMask(to.Bits(), to.Addr().BitLen())},
+		Gw:  via.AsSlice(),
+	}
+	if err := netlink.RouteAdd(r); err != nil {
+		return fmt.Errorf("add route to %s via %s: %w", to, via, err)
+	}
+	return nil
+}
+
+// Bridge makes a bridge on the host with the given addresses and ports, and brings all up: what vmnet would do, for tests
+// of something else.
+func (w *World) Bridge(name string, addrs []netip.Prefix, ports ...string) error {
+	err := w.host.Do(func() error {
+		b := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
+		b.Name = name
+		if err := netlink.LinkAdd(b); err != nil {
+			return fmt.Errorf("create bridge %s: %w", name, err)
+		}
+		for _, a := range addrs {
+			if err := address(name, a); err != nil {
+				return err
+			}
+		}
+		for _, p := range ports {
+			if err := enslave(p, name); err != nil {
+				return err
+			}
+		}
+		return up(name)
+	})
+	if err != nil {
+		return err
+	}
+	w.devices = append(w.devices, name)
+	return nil
+}
+
+// DefaultTimeout is how long a Node waits for an answer unless it is told otherwise. An answer takes a millisecond or two,
+// so what does not come in this time is taken for lost.
+const DefaultTimeout = 400 * time.Millisecond
