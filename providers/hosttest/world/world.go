@@ -303,7 +303,7 @@ func route(to netip.Prefix, via netip.Addr) error {
 }
 
 // Bridge makes a bridge on the host with the given addresses and ports, and brings all up: what vmnet would do, for tests
-// of something else.
+// of something else. It returns when the bridge's IPv6 addresses can be used.
 func (w *World) Bridge(name string, addrs []netip.Prefix, ports ...string) error {
 	err := w.host.Do(func() error {
 		b := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
@@ -327,7 +327,35 @@ func (w *World) Bridge(name string, addrs []netip.Prefix, ports ...string) error
 		return err
 	}
 	w.devices = append(w.devices, name)
-	return nil
+	if len(ports) == 0 {
+		return nil
+	}
+	return w.Running(name)
+}
+
+// Running waits until a device of the host is operationally up (RFC 2863). A bridge's first port is there at once, but the
+// kernel tells IPv6 of it up to a second later (net/core/link_watch.c): until then nobody can find its address.
+func (w *World) Running(name string) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		var state netlink.LinkOperState
+		err := w.host.Do(func() error {
+			l, err := netlink.LinkByName(name)
+			if err == nil {
+				state = l.Attrs().OperState
+			}
+			return err
+		})
+		switch {
+		case err != nil:
+			return fmt.Errorf("wait for %s: %w", name, err)
+		case state == netlink.OperUp:
+			return nil
+		case time.Now().After(deadline):
+			return fmt.Errorf("wait for %s: it is still %s", name, state)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
 }
 
 // DefaultTimeout is how long a Node waits for an answer unless it is told otherwise. An answer takes a millisecond or two,
