@@ -89,8 +89,9 @@ func (p *Provider) changeLink(ctx context.Context, before, after *schema.Link) e
 	return p.updateLink(ctx, live, after)
 }
 
-// linkBasis is the part of before that has to hold: not whether the address is pinned, which nobody can take back, and
-// not the state of a port that this change does not touch, which follows carrier and spanning tree by itself.
+// linkBasis is the part of before that has to hold: not whether the address is pinned, which nobody can take back; not
+// the state of a port that this change does not touch, which follows carrier and spanning tree by itself; and not the
+// address of a bridge that is not pinned, which follows its ports.
 func linkBasis(live, before, after *schema.Link) schema.Object {
 	if before == nil {
 		return nil
@@ -100,8 +101,8 @@ func linkBasis(live, before, after *schema.Link) schema.Object {
 	if b.Port != nil && (after == nil || after.Port == nil || same(after.Port.State, b.Port.State) || b.Port.State == nil) {
 		b.Port.State = nil
 	}
-	if live != nil && b.Type == "" {
-		b.Type = live.Type
+	if live != nil && live.Type == "bridge" && !value(live.MACPinned) && (after == nil || after.MAC == nil || same(after.MAC, b.MAC)) {
+		b.MAC = nil
 	}
 	return b
 }
@@ -144,8 +145,8 @@ func (p *Provider) makeLink(ctx context.Context, l *schema.Link) error {
 	}
 	m := linkHeader(0, 0, 0)
 	m.str(unix.IFLA_IFNAME, l.Name)
-	if l.MTU != nil && *l.MTU != 0 {
-		m.u32(unix.IFLA_MTU, *l.MTU)
+	if l.MTU != nil {
+		m.u32(unix.IFLA_MTU, firstMTU(l))
 	}
 	if l.MAC != nil && *l.MAC != "" {
 		mac, err := net.ParseMAC(*l.MAC)
@@ -159,6 +160,19 @@ func (p *Provider) makeLink(ctx context.Context, l *schema.Link) error {
 	}
 	return p.conn.do(ctx, unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL, m.b)
 }
+
+// firstMTU is what a link is made with. A bridge takes over the smallest MTU of its ports unless its own was changed by
+// somebody (net/bridge/br_if.c, br_mtu_auto_adjust); being made with one does not count. So a bridge is made with
+// another, and gets the right one by a change.
+func firstMTU(l *schema.Link) uint32 {
+	if l.Type == "bridge" && *l.MTU > minMTU {
+		return *l.MTU - 1
+	}
+	return *l.MTU
+}
+
+// minMTU is the least MTU of Ethernet links (ETH_MIN_MTU, include/uapi/linux/if_ether.h).
+const minMTU = 68
 
 // macvlanModeBridge is MACVLAN_MODE_BRIDGE, and vethInfoPeer VETH_INFO_PEER (include/uapi/linux/if_link.h and veth.h).
 const (
@@ -235,6 +249,11 @@ type linkStep struct {
 func (p *Provider) updateLink(ctx context.Context, live, after *schema.Link) error {
 	if after.Type != "" && after.Type != live.Type {
 		return unsupported("a link of type %s cannot become a %s", live.Type, after.Type)
+	}
+	after = schema.Clone(after).(*schema.Link)
+	fill(&after.Master, live.Master)
+	if *after.Master == "" {
+		after.Port = nil // whatever a whole object still says of the port it was
 	}
 	steps, err := p.linkSteps(ctx, live, after)
 	if err != nil {

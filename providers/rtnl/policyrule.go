@@ -14,6 +14,12 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
+// fraSPortMask and fraDPortMask are FRA_SPORT_MASK and FRA_DPORT_MASK (include/uapi/linux/fib_rules.h, Linux 6.15).
+const (
+	fraSPortMask = 28
+	fraDPortMask = 29
+)
+
 // sizeofRuleHeader is that of struct fib_rule_hdr (include/uapi/linux/fib_rules.h).
 const sizeofRuleHeader = 12
 
@@ -109,6 +115,8 @@ func decodeSelector(r *schema.PolicyRule, t uint16, v []byte) bool {
 		r.SuppressPrefixLen = suppressed(v)
 	case unix.FRA_SUPPRESS_IFGROUP:
 		r.SuppressIfGroup = suppressed(v)
+	case fraSPortMask, fraDPortMask:
+		return u16(v) == math.MaxUint16 // a whole port
 	case unix.FRA_PAD:
 	default:
 		return false

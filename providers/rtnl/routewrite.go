@@ -224,6 +224,9 @@ func (p *Provider) changeRoute(ctx context.Context, before, after *schema.Route)
 	if err := expect(object(s.live), object(before)); err != nil {
 		return err
 	}
+	if before != nil && (s.live.Source != before.Source || !slices.Equal(s.live.Other, before.Other)) {
+		return fmt.Errorf("it changed meanwhile: src is %v, other 0x%x", s.live.Source, []byte(s.live.Other))
+	}
 	switch {
 	case before == nil:
 		return p.addRoute(ctx, s, after, 0)
@@ -259,7 +262,7 @@ func (p *Provider) deleteRoute(ctx context.Context, s *routeScene, r *schema.Rou
 // atomic. NLM_F_REPLACE replaces the first twin, though, so with twins the new route is put behind the old one, which
 // then is the one a deletion finds. IPv6 has no two routes that differ in nothing but that: there it is deleted first.
 func (p *Provider) updateRoute(ctx context.Context, s *routeScene, after *schema.Route) error {
-	whole := schema.Merge(s.live, after).(*schema.Route)
+	whole := wholeRoute(s.live, after)
 	if len(s.twins) == 1 && len(s.live.NextHops) == len(s.twins[0].NextHops) {
 		return p.addRoute(ctx, s, whole, unix.NLM_F_REPLACE)
 	}
@@ -277,4 +280,20 @@ func (p *Provider) updateRoute(ctx context.Context, s *routeScene, after *schema
 		return nil
 	}
 	return errors.Join(err, p.addRoute(context.WithoutCancel(ctx), s, s.live, 0))
+}
+
+// wholeRoute is after with what it leaves open (nil) as it is live.
+func wholeRoute(live, after *schema.Route) *schema.Route {
+	r := schema.Clone(after).(*schema.Route)
+	fill(&r.Proto, live.Proto)
+	fill(&r.Scope, live.Scope)
+	fill(&r.MTU, live.MTU)
+	fill(&r.OnLink, live.OnLink)
+	return r
+}
+
+func fill[T any](p **T, from *T) {
+	if *p == nil {
+		*p = from
+	}
 }
