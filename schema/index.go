@@ -14,6 +14,7 @@ type index struct {
 	dependents map[Ref][]Ref        // by what they require
 	byIP       map[netip.Addr][]Ref // addresses by their address, routes by their preferred source
 	byNumber   map[int]string       // links by interface index
+	byParent   map[int][]Ref        // links by the interface index of their lower device or other end
 	top        int                  // the highest interface index seen
 }
 
@@ -34,12 +35,18 @@ func (s *State) LinkByIndex(n int) *Link {
 	return s.Link(name)
 }
 
+// LinksOver lists the links whose ParentIndex is n: the macvlans and VLANs on top of a link, the other end of a veth. The
+// slice is the State's: do not change it.
+func (s *State) LinksOver(n int) []Ref { return s.built().byParent[n] }
+
 // NextIndex is an interface index that no link of the state has had.
 func (s *State) NextIndex() int { return s.built().top + 1 }
 
 func (s *State) built() *index {
 	if s.index == nil {
-		s.index = &index{dependents: map[Ref][]Ref{}, byIP: map[netip.Addr][]Ref{}, byNumber: map[int]string{}}
+		s.index = &index{
+			dependents: map[Ref][]Ref{}, byIP: map[netip.Addr][]Ref{}, byNumber: map[int]string{}, byParent: map[int][]Ref{},
+		}
 		for r, o := range s.objects {
 			for _, p := range o.Requires() {
 				s.index.dependents[p] = append(s.index.dependents[p], r)
@@ -68,7 +75,7 @@ func (x *index) clone() *index {
 	if x == nil {
 		return nil
 	}
-	return &index{maps.Clone(x.dependents), maps.Clone(x.byIP), maps.Clone(x.byNumber), x.top}
+	return &index{maps.Clone(x.dependents), maps.Clone(x.byIP), maps.Clone(x.byNumber), maps.Clone(x.byParent), x.top}
 }
 
 // replace notes that r was old and is now o; nil for not there.
@@ -97,12 +104,20 @@ func (x *index) replace(r Ref, old, o Object) {
 }
 
 func (x *index) number(old, o Object) {
-	if l, ok := old.(*Link); ok && l.Facts != nil && x.byNumber[l.Facts.Index] == l.Name {
-		delete(x.byNumber, l.Facts.Index)
+	if l, ok := old.(*Link); ok && l.Facts != nil {
+		if x.byNumber[l.Facts.Index] == l.Name {
+			delete(x.byNumber, l.Facts.Index)
+		}
+		if p := l.Facts.ParentIndex; p != 0 {
+			drop(x.byParent, p, l.Ref())
+		}
 	}
 	if l, ok := o.(*Link); ok && l.Facts != nil {
 		x.byNumber[l.Facts.Index] = l.Name
 		x.top = max(x.top, l.Facts.Index)
+		if p := l.Facts.ParentIndex; p != 0 {
+			insert(x.byParent, p, l.Ref())
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -79,6 +80,9 @@ func (s *State) Get(r Ref) Object {
 	}
 	return nil
 }
+
+// Stored is Get without the views: the object that the state itself holds under r, or nil.
+func (s *State) Stored(r Ref) Object { return s.objects[r] }
 
 // Link returns the link of that name, or nil.
 func (s *State) Link(name string) *Link {
@@ -190,7 +194,7 @@ func (s *State) linkSysctl(key string) *Sysctl {
 	if p == nil {
 		return nil
 	}
-	return &Sysctl{Key: key, Value: fmt.Sprint(*p)}
+	return &Sysctl{Key: key, Value: strconv.Itoa(*p)}
 }
 
 // SetLinkSysctl records a per-link setting in the link's facts; false when the link or the setting is not known.

@@ -1,0 +1,108 @@
+package sim
+
+import (
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+func (h *host) putTable(t *schema.Table) error {
+	h.put(schema.Clone(t))
+	return nil
+}
+
+func (h *host) deleteTable(t *schema.Table) error {
+	h.del(t.Ref())
+	return nil
+}
+
+// editChain replaces the table that holds a rule by a copy whose chain was changed. Only the chain's list is copied:
+// rules are frozen, like all that is in a State.
+func (h *host) editChain(f *schema.ForeignRule, change func(*schema.Chain) error) error {
+	t, _ := h.Get(f.TableRef()).(*schema.Table)
+	if t == nil {
+		return fmt.Errorf("there is no %s: %w", f.TableRef(), fs.ErrNotExist)
+	}
+	i := slices.IndexFunc(t.Chains, func(c *schema.Chain) bool { return c.Name == f.Chain })
+	if i < 0 {
+		return fmt.Errorf("there is no chain %s in %s: %w", f.Chain, f.TableRef(), fs.ErrNotExist)
+	}
+	table, chain := *t, *t.Chains[i]
+	chain.Rules = slices.Clone(chain.Rules)
+	if err := change(&chain); err != nil {
+		return err
+	}
+	table.Chains = slices.Clone(t.Chains)
+	table.Chains[i] = &chain
+	h.put(&table)
+	return nil
+}
+
+// insertRule puts a rule where schema.ForeignRule says: in front of the rule with text Next that is nearest to Index; if
+// there is none, at Index or the end.
+func (h *host) insertRule(f *schema.ForeignRule) error {
+	return h.editChain(f, func(c *schema.Chain) error {
+		rule := f.Rule
+		c.Rules = slices.Insert(c.Rules, place(c.Rules, f), &rule)
+		return nil
+	})
+}
+
+func place(rules []*schema.Rule, f *schema.ForeignRule) int {
+	best := -1
+	for i, r := range rules {
+		if f.Next != "" && r.Text == f.Next && (best < 0 || abs(i-f.Index) < abs(best-f.Index)) {
+			best = i
+		}
+	}
+	if best >= 0 {
+		return best
+	}
+	return min(max(f.Index, 0), len(rules))
+}
+
+func abs(n int) int { return max(n, -n) }
+
+func (h *host) deleteRule(f *schema.ForeignRule) error {
+	return h.atRule(f, func(c *schema.Chain, i int) { c.Rules = slices.Delete(c.Rules, i, i+1) })
+}
+
+func (h *host) replaceRule(f *schema.ForeignRule) error {
+	return h.atRule(f, func(c *schema.Chain, i int) { c.Rules[i] = &f.Rule })
+}
+
+// atRule finds the Nth rule with f's text in its chain.
+func (h *host) atRule(f *schema.ForeignRule, change func(c *schema.Chain, i int)) error {
+	return h.editChain(f, func(c *schema.Chain) error {
+		seen := 0
+		for i, r := range c.Rules {
+			if r.Text != f.Rule.Text {
+				continue
+			}
+			if seen++; seen == max(f.Nth, 1) {
+				change(c, i)
+				return nil
+			}
+		}
+		return fmt.Errorf("there is no such rule in chain %s: %w", f.Chain, fs.ErrNotExist)
+	})
+}
+
+func (h *host) putFile(f *schema.File) error {
+	c := *f
+	if old, ok := h.Get(f.Ref()).(*schema.File); ok && c.Mode == 0 {
+		c.Mode = old.Mode
+	}
+	if c.Mode == 0 {
+		c.Mode = 0o644
+	}
+	h.put(&c)
+	return nil
+}
+
+func (h *host) deleteFile(f *schema.File) error {
+	h.del(f.Ref())
+	return nil
+}
