@@ -51,22 +51,28 @@ func (b *builder) rawPrerouting() *schema.Chain {
 // connections to the same port elsewhere are left alone.
 func (b *builder) natPrerouting() *schema.Chain {
 	c := chain("nat", "prerouting", prioDstNAT)
-	b.addDNAT(c)
+	b.addDNAT(c, nil)
 	return c
 }
 
-// natOutput is the twin for what the host itself connects to: locally made packets never see prerouting.
+// natOutput is the twin for what the host itself connects to: locally made packets never see prerouting. Not for ::1, from
+// which IPv6 leads nowhere: with masquerade and all, no answer comes back (tried on Linux 6.18). So [::1] refuses at once,
+// and who asked for localhost goes on with 127.0.0.1.
 func (b *builder) natOutput() *schema.Chain {
 	c := chain("nat", "output", prioDstNAT)
-	b.addDNAT(c)
+	b.addDNAT(c, exprs{
+		payload("network", destination.offset(ipv6), ipv6.addrLen(), 1),
+		compare("neq", netip.IPv6Loopback().AsSlice()),
+	})
 	return c
 }
 
-func (b *builder) addDNAT(c *schema.Chain) {
-	for _, f := range families() {
-		if set := forwardMap + f.suffix(); b.has(set) {
-			add(c, "forwards", ofFamily(f), toLocal(), dnatByMap(f, set))
-		}
+func (b *builder) addDNAT(c *schema.Chain, only6 exprs) {
+	if set := forwardMap + ipv4.suffix(); b.has(set) {
+		add(c, "forwards", ofFamily(ipv4), toLocal(), dnatByMap(ipv4, set))
+	}
+	if set := forwardMap + ipv6.suffix(); b.has(set) {
+		add(c, "forwards", ofFamily(ipv6), only6, toLocal(), dnatByMap(ipv6, set))
 	}
 }
 

@@ -22,7 +22,7 @@ type Policy struct {
 // file, of which the first match wins. It returns nil when nothing of that needs a rule, else the one table inet vmnet.
 func Tables(networks []schema.Network, forwards []schema.Forward, policies []Policy) []*schema.Table {
 	b := &builder{networks: networks, forwards: forwards}
-	b.addNetworks()
+	b.addNetworks(policies)
 	b.addForwards()
 	rules := b.policies(policies)
 	t := &schema.Table{Family: "inet", Name: "vmnet"}
@@ -98,7 +98,7 @@ func (b *builder) addLink(set, device, comment string) {
 	b.add(set, links, schema.Element{Key: linkName(device), Comment: comment})
 }
 
-func (b *builder) addNetworks() {
+func (b *builder) addNetworks(policies []Policy) {
 	for i := range b.networks {
 		n := &b.networks[i]
 		if !routed(n) {
@@ -113,15 +113,40 @@ func (b *builder) addNetworks() {
 			device := linkName(n.Device)
 			b.add(sameLink, linkPairs, schema.Element{Key: key(device, device), Comment: n.Address})
 		}
-		if n.Mode != "nat" {
-			continue
-		}
-		if n.Uplink == "" {
+		switch {
+		case n.Mode != "nat" && !b.mayLeave(n, policies):
+		case n.Uplink == "":
 			b.addPrefixes(natAnywhere, n.Subnets, n.Address)
-		} else {
+		default:
 			b.addLinkPrefixes(natUplink, n.Uplink, n.Subnets, n.Address)
 		}
 	}
+}
+
+// mayLeave tells whether a policy lets guests of a host_only network out. They then need the host's address as those of a
+// nat network do: nobody out there knows the way to theirs.
+func (b *builder) mayLeave(n *schema.Network, policies []Policy) bool {
+	from := func(e schema.Endpoint) bool {
+		switch e.Kind {
+		case "any":
+			return true
+		case "network", "guest":
+			return e.Address == n.Address || e.Device == n.Device
+		case "prefix":
+			return slices.ContainsFunc(e.Prefixes, func(p netip.Prefix) bool {
+				return slices.ContainsFunc(n.Subnets, p.Overlaps)
+			})
+		}
+		return false
+	}
+	to := func(e schema.Endpoint) bool {
+		inside := func(n schema.Network) bool { return routed(&n) && (e.Address == n.Address || e.Device == n.Device) }
+		return e.Kind != "host" && !slices.ContainsFunc(b.networks, inside)
+	}
+	return slices.ContainsFunc(policies, func(p Policy) bool {
+		return p.Allow && (len(p.From) == 0 || slices.ContainsFunc(p.From, from)) &&
+			(len(p.To) == 0 || slices.ContainsFunc(p.To, to))
+	})
 }
 
 func (b *builder) addPrefixes(set string, prefixes []netip.Prefix, comment string) {

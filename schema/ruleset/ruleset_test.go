@@ -60,7 +60,9 @@ func TestNothingNeeded(t *testing.T) {
 	}
 }
 
-func prefix(s ...string) schema.Endpoint { return schema.Endpoint{Kind: "prefix", Prefixes: prefixes(s...)} }
+func prefix(s ...string) schema.Endpoint {
+	return schema.Endpoint{Kind: "prefix", Prefixes: prefixes(s...)}
+}
 
 // The rules are as many for a thousand networks as for two: what a packet costs does not grow.
 func TestRulesDoNotGrow(t *testing.T) {

@@ -30,7 +30,7 @@ func (n *Node) Dial(to netip.AddrPort) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), n.timeout)
 	defer cancel()
 	err := n.Do(func() error {
-		conn, err := (&net.Dialer{}).DialContext(ctx, network("tcp", to.Addr()), to.String())
+		conn, err := n.dialer("tcp").DialContext(ctx, network("tcp", to.Addr()), to.String())
 		if err == nil {
 			c.conn = conn.(*net.TCPConn)
 		}
@@ -44,6 +44,27 @@ func (n *Node) Dial(to netip.AddrPort) (*Conn, error) {
 		return nil, errors.Join(fmt.Errorf("tcp from %s to %s: %w", n.Name, to, err), c.Close())
 	}
 	return c, nil
+}
+
+func (n *Node) dialer(proto string) *net.Dialer {
+	d := &net.Dialer{}
+	if !n.source.IsValid() {
+		return d
+	}
+	at := netip.AddrPortFrom(n.source, 0)
+	if proto == "tcp" {
+		d.LocalAddr = net.TCPAddrFromAddrPort(at)
+	} else {
+		d.LocalAddr = net.UDPAddrFromAddrPort(at)
+	}
+	return d
+}
+
+func (n *Node) sourceIP() *net.IPAddr {
+	if !n.source.IsValid() {
+		return nil
+	}
+	return &net.IPAddr{IP: n.source.AsSlice()}
 }
 
 func (c *Conn) greet() error {
@@ -107,7 +128,7 @@ func (n *Node) TCP(to netip.AddrPort) (Answer, error) {
 func (n *Node) UDP(to netip.AddrPort) (Answer, error) {
 	var a Answer
 	err := n.Do(func() error {
-		c, err := (&net.Dialer{}).DialContext(context.Background(), network("udp", to.Addr()), to.String())
+		c, err := n.dialer("udp").DialContext(context.Background(), network("udp", to.Addr()), to.String())
 		if err != nil {
 			return err
 		}
@@ -144,7 +165,7 @@ func (n *Node) Ping(to netip.Addr) error {
 		proto, request, reply = "ip6:58", echoRequest6, echoReply6
 	}
 	err := n.Do(func() error {
-		conn, err := net.DialIP(proto, nil, &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()})
+		conn, err := net.DialIP(proto, n.sourceIP(), &net.IPAddr{IP: to.AsSlice(), Zone: to.Zone()})
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ type Node struct {
 
 	ns      *namespace
 	timeout time.Duration
+	source  netip.Addr // invalid: as routed
 	servers *servers
 }
 
@@ -32,6 +33,13 @@ func newNode(name string, ns *namespace) *Node {
 func (n *Node) Within(d time.Duration) *Node {
 	c := *n
 	c.timeout = d
+	return &c
+}
+
+// From returns the same machine asking from one of its addresses.
+func (n *Node) From(a netip.Addr) *Node {
+	c := *n
+	c.source = a
 	return &c
 }
 

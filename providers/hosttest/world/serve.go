@@ -152,7 +152,7 @@ func fromSameAddress(oob []byte) []byte {
 		switch {
 		case m.Header.Level == unix.IPPROTO_IP && m.Header.Type == unix.IP_PKTINFO && len(m.Data) >= unix.SizeofInet4Pktinfo:
 			info := *(*unix.Inet4Pktinfo)(unsafe.Pointer(&m.Data[0]))
-			return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: info.Addr})
+			return unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: info.Spec_dst})
 		case m.Header.Level == unix.IPPROTO_IPV6 && m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
 			info := *(*unix.Inet6Pktinfo)(unsafe.Pointer(&m.Data[0]))
 			return unix.PktInfo6(&unix.Inet6Pktinfo{Addr: info.Addr})

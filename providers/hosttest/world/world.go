@@ -18,7 +18,8 @@ type Spec struct {
 	Guests []Guest
 	// Uplink is the host's NIC towards the LAN; "" is "eno1".
 	Uplink string
-	// UplinkMTU is the MTU of both ends of the uplink; 0 leaves 1500.
+	// UplinkMTU is the MTU of the host's end of the uplink, where larger packets are lost without a word; 0 leaves 1500. The
+	// LAN's end keeps 1500.
 	UplinkMTU int
 	// NoHostAddress leaves the uplink without addresses and routes: for a host whose bridge bears them.
 	NoHostAddress bool
@@ -216,7 +217,7 @@ func (w *World) cable(device string, n *Node, peer, mac string, mtu int) error {
 	v := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: peer, PeerNamespace: netlink.NsFd(n.ns.fd())}
 	v.Name = device
 	if mtu != 0 {
-		v.MTU, v.PeerMTU = mtu, uint32(mtu)
+		v.MTU, v.PeerMTU = mtu, 1500
 	}
 	if mac != "" {
 		hw, err := net.ParseMAC(mac)
