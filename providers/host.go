@@ -1,0 +1,138 @@
+package providers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"sync"
+
+	"github.com/vmnet/vmnet/providers/files"
+	"github.com/vmnet/vmnet/providers/rtnl"
+	"github.com/vmnet/vmnet/providers/sockets"
+	"github.com/vmnet/vmnet/providers/sysctl"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Options say how a Host is opened. The zero Options are those of a real host.
+type Options struct {
+	// Sysctls are settings to read beside those that always are: what a configuration declares.
+	Sysctls []string
+	// Files are the rule files to look at; none: those of iptables-persistent and nft.
+	Files []string
+	// FileRoot is put in front of the paths of files; "" for none. Tests use it.
+	FileRoot string
+	// Processes asks whose the listening sockets are, which is slow.
+	Processes bool
+}
+
+// Host is the host vmnet runs on, or rather the network namespace of the thread that opened it: every provider in a
+// slice. It must be used by one goroutine at a time, on a thread in that namespace.
+type Host struct {
+	parts []part
+}
+
+// part is a provider, and what a user calls what it reads when that must not be looked at.
+type part struct {
+	name string
+	Provider
+	// anywhere says that Read may run on any thread: all it reads was opened before.
+	anywhere bool
+}
+
+// Open opens every provider in the network namespace of the calling thread.
+func Open(opts Options) (*Host, error) {
+	h := &Host{}
+	links, err := rtnl.Open()
+	if err != nil {
+		return nil, fmt.Errorf("open host: %w", err)
+	}
+	h.parts = append(h.parts, part{"links", links, true})
+	listening := sockets.New()
+	if opts.Processes {
+		listening = listening.WithProcesses()
+	}
+	h.parts = append(h.parts,
+		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
+		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
+		part{"listeners", listening, false},
+	)
+	return h, nil
+}
+
+// Close closes what Open opened.
+func (h *Host) Close() error {
+	var errs []error
+	for _, p := range h.parts {
+		if c, ok := p.Provider.(io.Closer); ok {
+			errs = append(errs, c.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// reading is what a part has read.
+type reading struct {
+	objects []schema.Object
+	err     error
+}
+
+func (p part) read(ctx context.Context) reading {
+	objects, err := p.Read(ctx)
+	return reading{objects, err}
+}
+
+// Read returns the state of the host. What it must not look at for lack of privileges is named in State.Blind.
+func (h *Host) Read(ctx context.Context) (*schema.State, error) {
+	readings := make([]reading, len(h.parts))
+	var wait sync.WaitGroup
+	for i, p := range h.parts {
+		if p.anywhere {
+			wait.Go(func() { readings[i] = p.read(ctx) })
+		}
+	}
+	for i, p := range h.parts {
+		if !p.anywhere {
+			readings[i] = p.read(ctx)
+		}
+	}
+	wait.Wait()
+	return h.join(readings)
+}
+
+func (h *Host) join(readings []reading) (*schema.State, error) {
+	s := schema.NewState()
+	var errs []error
+	for i, p := range h.parts {
+		r := readings[i]
+		if errors.Is(r.err, fs.ErrPermission) {
+			s.Blind = append(s.Blind, p.name)
+			continue
+		}
+		errs = append(errs, r.err)
+		for _, o := range r.objects {
+			s.Put(o)
+		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// Do makes one change, by the provider of its kind.
+func (h *Host) Do(ctx context.Context, c schema.Change) error {
+	for _, p := range h.parts {
+		if !slices.Contains(p.Kinds(), c.Ref.Kind) {
+			continue
+		}
+		w, ok := p.Provider.(Writer)
+		if !ok {
+			return fmt.Errorf("%s %s: vmnet only reads objects of kind %s: %w", c.Verb(), c.Ref, c.Ref.Kind, errors.ErrUnsupported)
+		}
+		return w.Do(ctx, c)
+	}
+	return fmt.Errorf("%s %s: nobody knows objects of kind %s: %w", c.Verb(), c.Ref, c.Ref.Kind, errors.ErrUnsupported)
+}
