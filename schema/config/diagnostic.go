@@ -1,0 +1,133 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/agext/levenshtein"
+	"github.com/hashicorp/hcl/v2"
+	"github.com/hashicorp/hcl/v2/hclsyntax"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// where is the place a diagnostic points at.
+type where struct {
+	rng  hcl.Range
+	in   *hclsyntax.Block     // what is shown around it; may be nil
+	expr hclsyntax.Expression // whose values are shown; may be nil
+	inst *instance            // gives each and count; may be nil
+}
+
+func (w where) origin() schema.Origin {
+	return schema.Origin{File: w.rng.Filename, Line: w.rng.Start.Line, Column: w.rng.Start.Column}
+}
+
+// place prints "lab.vmnet.hcl:12".
+func (w where) place() string { return w.origin().String() }
+
+// fail reports an error.
+func (l *loader) fail(c Code, w where, format string, args ...any) {
+	l.report(hcl.DiagError, c, w, fmt.Sprintf(format, args...))
+}
+
+// warn reports what does not keep the configuration from being used.
+func (l *loader) warn(c Code, w where, format string, args ...any) {
+	l.report(hcl.DiagWarning, c, w, fmt.Sprintf(format, args...))
+}
+
+func (l *loader) report(sev hcl.DiagnosticSeverity, c Code, w where, detail string) {
+	if l.broken && followsFromSyntax(c) {
+		return
+	}
+	d := &hcl.Diagnostic{Severity: sev, Summary: c.title(), Detail: detail, Extra: c}
+	if w.rng.Filename != "" {
+		d.Subject = w.rng.Ptr()
+	}
+	if w.in != nil && d.Subject != nil {
+		d.Context = hcl.RangeOver(w.in.Range(), w.rng).Ptr()
+	}
+	if w.expr != nil {
+		d.Expression, d.EvalContext = w.expr, l.contextForText(w.expr, w.inst)
+	}
+	l.diags = append(l.diags, d)
+}
+
+// followsFromSyntax names the causes that a syntax error elsewhere in the file may make up: the parser drops what it
+// could not read, so names seem to be missing.
+func followsFromSyntax(c Code) bool {
+	switch c {
+	case codeMissing, codeUnknownReference, codeNoVersion, codeUndeclared, codeUnknownBlock, codeUnknownAttribute:
+		return true
+	}
+	return false
+}
+
+// adopt takes over diagnostics of the HCL library under one of our codes.
+func (l *loader) adopt(c Code, w where, diags hcl.Diagnostics) {
+	for _, d := range diags {
+		d.Extra = c
+		if d.Subject == nil && w.rng.Filename != "" {
+			d.Subject = w.rng.Ptr()
+		}
+		if w.in != nil && d.Subject != nil && d.Subject.Filename == w.in.TypeRange.Filename {
+			d.Context = hcl.RangeOver(w.in.Range(), *d.Subject).Ptr()
+		}
+		l.diags = append(l.diags, d)
+	}
+}
+
+// sorted gives diagnostics by place, without repetitions: instances of one block make the same mistake many times.
+func sorted(diags hcl.Diagnostics) hcl.Diagnostics {
+	pos := func(d *hcl.Diagnostic) hcl.Range {
+		if d.Subject == nil {
+			return hcl.Range{}
+		}
+		return *d.Subject
+	}
+	slices.SortStableFunc(diags, func(a, b *hcl.Diagnostic) int {
+		p, q := pos(a), pos(b)
+		return cmp.Or(cmp.Compare(p.Filename, q.Filename), cmp.Compare(p.Start.Byte, q.Start.Byte))
+	})
+	type key struct {
+		rng             hcl.Range
+		summary, detail string
+	}
+	seen := map[key]bool{}
+	return slices.DeleteFunc(diags, func(d *hcl.Diagnostic) bool {
+		k := key{pos(d), d.Summary, d.Detail}
+		was := seen[k]
+		seen[k] = true
+		return was
+	})
+}
+
+// suggest is the candidate nearest to a misspelt name, or "".
+func suggest(name string, candidates []string) string {
+	best, dist := "", 4
+	for _, c := range slices.Sorted(slices.Values(candidates)) {
+		if d := levenshtein.Distance(name, c, nil); d < dist && d < max(len(name), len(c)) && d < len(c) {
+			best, dist = c, d
+		}
+	}
+	return best
+}
+
+// didYouMean is " Did you mean x?", or "".
+func didYouMean(name string, candidates []string) string {
+	if s := suggest(name, candidates); s != "" {
+		return fmt.Sprintf(" Did you mean %q?", s)
+	}
+	return ""
+}
+
+// listOf prints "a", "a and b", "a, b and c".
+func listOf(words []string) string {
+	if len(words) < 2 {
+		return strings.Join(words, "")
+	}
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " and " + words[last]
+}
