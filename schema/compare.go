@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -150,7 +151,7 @@ func compareTables(live, want *Table) []Difference {
 	var diffs []Difference
 	add := func(field, l, w string) { diffs = append(diffs, Difference{field, l, w}) }
 	if live.Dormant != want.Dormant {
-		add("dormant", fmt.Sprint(live.Dormant), fmt.Sprint(want.Dormant))
+		add("dormant", strconv.FormatBool(live.Dormant), strconv.FormatBool(want.Dormant))
 	}
 	for _, w := range want.Chains {
 		l := live.Chain(w.Name)

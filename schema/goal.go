@@ -3,6 +3,7 @@ package schema
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -114,7 +115,7 @@ type PortRange struct {
 // String prints "22" or "8000-8100".
 func (r PortRange) String() string {
 	if r.First == r.Last {
-		return fmt.Sprint(r.First)
+		return strconv.Itoa(int(r.First))
 	}
 	return fmt.Sprintf("%d-%d", r.First, r.Last)
 }
