@@ -82,7 +82,9 @@ func (b *differ) wanted(o schema.Object, moved bool) {
 func (b *differ) newSysctl(s *schema.Sysctl) {
 	_, link, _, perLink := schema.SplitLinkSysctl(s.Key)
 	if perLink && b.r.live.Link(link) == nil && b.r.want.Link(link) != nil {
-		b.add(newDraft(nil, schema.Clone(s)))
+		if before := (&schema.Sysctl{Key: s.Key, Value: b.defaultOf(s.Key)}); before.Value != s.Value {
+			b.add(newDraft(before, schema.Clone(s)))
+		}
 		return
 	}
 	b.r.findings = append(b.r.findings, Finding{
@@ -90,6 +92,15 @@ func (b *differ) newSysctl(s *schema.Sysctl) {
 		Address: b.r.addresses[s.Ref()], Object: s.Ref().String(), Origin: b.r.origin(s.Ref()),
 		Detail: "The kernel offers no such setting: it is misspelled, its module is not loaded, or this kernel was built without it.",
 	})
+}
+
+// defaultOf is the value that a link yet to be created takes from conf.default.
+func (b *differ) defaultOf(key string) string {
+	family, _, name, _ := schema.SplitLinkSysctl(key)
+	if v, ok := b.r.live.Sysctl("net." + family + ".conf.default." + name); ok {
+		return v
+	}
+	return "0"
 }
 
 // managedDifferences is Compare without what only marks an owner: addresses and routes are equal whoever made them.
@@ -140,11 +151,7 @@ func (b *differ) move(m move) {
 		d.address = m.address
 		made = append(made, d)
 		if attach != nil {
-			if m.back {
-				d.after = append(d.after, attach)
-			} else {
-				attach.after = append(attach.after, d)
-			}
+			attach.after = append(attach.after, d)
 		}
 	}
 	for _, x := range m.routes {
@@ -207,7 +214,7 @@ func (b *differ) releasePort(name string) *draft {
 	d.codes = []string{"VN309"}
 	d.rank = rankAttach
 	if live.Alias != nil {
-		d.address = strings.TrimPrefix(*live.Alias, "vmnet:")
+		d.address = blockOf(live)
 	}
 	return b.add(d)
 }
@@ -218,14 +225,14 @@ func (b *differ) unwanted(o schema.Object) {
 		return
 	}
 	l, isLink := o.(*schema.Link)
-	if isLink && l.Type != "bridge" {
+	if isLink && (l.Type != "bridge" || adopted(l)) {
 		b.unmark(l)
 		return
 	}
 	d := newDraft(o, nil)
 	d.because, d.codes = "it is ours and no longer in the file", []string{"VN309"}
 	if isLink {
-		d.address = strings.TrimPrefix(*l.Alias, "vmnet:")
+		d.address = blockOf(l)
 		d.risk, d.hurts = RiskDrop, fmt.Sprintf("whoever is still attached to %s loses it", l.Name)
 		b.emptyBridge(l, d)
 	}
@@ -287,6 +294,6 @@ func (b *differ) unmark(l *schema.Link) {
 	}
 	d := newDraft(l, after)
 	d.because, d.codes = "it is no longer in the file", []string{"VN309"}
-	d.address = strings.TrimPrefix(*l.Alias, "vmnet:")
+	d.address = blockOf(l)
 	b.add(d)
 }

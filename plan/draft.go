@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"reflect"
+
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -63,6 +65,59 @@ func newDraft(before, after schema.Object) *draft {
 	if o == nil {
 		o = before
 	}
+	before, after = narrow(before, after)
 	c := schema.Change{Ref: o.Ref(), Before: before, After: after}
 	return &draft{change: c, rank: rankOf(c)}
+}
+
+// narrow keeps of a link's update only what changes: the step then neither depends on nor takes back what others do to the
+// rest of the link meanwhile. A port's settings vanish with its master, so they stay in Before, to come back with it.
+// A port's state is the bridge's own doing and never part of a change.
+func narrow(before, after schema.Object) (schema.Object, schema.Object) {
+	b, ok := before.(*schema.Link)
+	a, both := after.(*schema.Link)
+	switch {
+	case !ok && !both:
+		return before, after
+	case !both:
+		return withoutPortState(b), after
+	case !ok:
+		return before, withoutPortState(a)
+	}
+	nb, na := &schema.Link{Name: b.Name, Type: b.Type}, &schema.Link{Name: a.Name, Type: a.Type}
+	nb.Alias, na.Alias = changed(b.Alias, a.Alias)
+	nb.MTU, na.MTU = changed(b.MTU, a.MTU)
+	nb.MAC, na.MAC = changed(b.MAC, a.MAC)
+	nb.MACPinned, na.MACPinned = changed(b.MACPinned, a.MACPinned)
+	nb.Master, na.Master = changed(b.Master, a.Master)
+	nb.Up, na.Up = changed(b.Up, a.Up)
+	if !reflect.DeepEqual(b.Bridge, a.Bridge) {
+		nb.Bridge, na.Bridge = b.Bridge, a.Bridge
+	}
+	if nb.Master != nil || !reflect.DeepEqual(b.Port, a.Port) {
+		nb.Port, na.Port = b.Port, a.Port
+		if nb.Master != nil && *na.Master == "" {
+			na.Port = nil
+		}
+	}
+	return withoutPortState(nb), withoutPortState(na)
+}
+
+func changed[T comparable](before, after *T) (*T, *T) {
+	if before == nil || after == nil {
+		return nil, after
+	}
+	if *before == *after {
+		return nil, nil
+	}
+	return before, after
+}
+
+func withoutPortState(l *schema.Link) *schema.Link {
+	if l.Port == nil || l.Port.State == nil {
+		return l
+	}
+	c := schema.Clone(l).(*schema.Link)
+	c.Port.State = nil
+	return c
 }

@@ -167,16 +167,37 @@ func (r *resolved) bridges() {
 		c := schema.Clone(want).(*schema.Link)
 		live := r.live.Link(n.Device)
 		switch {
-		case live != nil && !schema.Owned(live):
-			c.MAC = nil // adopted: guests know its MAC
 		case live == nil && n.Mode == "bridge":
 			c.MAC = r.bridgeMAC(n)
+		case live != nil && (!schema.Owned(live) || adopted(live)):
+			c.MAC = nil // guests know its MAC
+			c.Alias = new(*want.Alias + adoptedSuffix)
+			if !schema.Owned(live) && live.Alias != nil && *live.Alias != "" {
+				c.Alias = nil // somebody's own words: they stay, and the bridge unmarked
+			}
 		}
 		if live != nil && live.MACPinned == nil {
 			c.MACPinned = nil // the kernel does not tell
 		}
 		r.want.Put(c)
 	}
+}
+
+// adoptedSuffix tells in the mark of a bridge that it was there before us: when its block goes, the mark goes, not the
+// bridge.
+const adoptedSuffix = " (adopted)"
+
+func adopted(l *schema.Link) bool {
+	return l.Alias != nil && strings.HasSuffix(*l.Alias, adoptedSuffix)
+}
+
+// blockOf is the address in the mark of a link.
+func blockOf(l *schema.Link) string {
+	if l.Alias == nil {
+		return ""
+	}
+	address, _ := schema.Mark(strings.TrimSuffix(*l.Alias, adoptedSuffix))
+	return address
 }
 
 // bridgeMAC is the MAC of the first port that exists: to the LAN the bridge is then the host it always was.
@@ -200,7 +221,9 @@ func (r *resolved) ports() {
 			if live == nil {
 				continue
 			}
-			if live.Alias == nil || *live.Alias == "" || schema.Owned(live) {
+			// Only what we attach ourselves bears our mark: it is released when its block goes.
+			attached := live.Master != nil && *live.Master == n.Device
+			if schema.Owned(live) || (!attached && (live.Alias == nil || *live.Alias == "")) {
 				r.wantLink(&schema.Link{Name: p, Alias: new(schema.AliasFor(n.Address))}, n.Address)
 			}
 			if m := r.moveTo(p, n.Device, n.Address); m != nil {
@@ -254,14 +277,14 @@ func (r *resolved) moveTo(from, to, address string) *move {
 // there goes back to the NIC. What bears our mark was made by us and goes away instead.
 func (r *resolved) movesBack() {
 	for l := range schema.Each[*schema.Link](r.live) {
-		if l.Type != "bridge" || !schema.Owned(l) || r.want.Link(l.Name) != nil {
+		if l.Type != "bridge" || !schema.Owned(l) || adopted(l) || r.want.Link(l.Name) != nil {
 			continue
 		}
 		nic := r.nicOf(l)
 		if nic == "" {
 			continue
 		}
-		if m := r.moveTo(l.Name, nic, strings.TrimPrefix(*l.Alias, "vmnet:")); m != nil {
+		if m := r.moveTo(l.Name, nic, blockOf(l)); m != nil {
 			m.back = true
 			m.addrs = slices.DeleteFunc(m.addrs, func(a addrMove) bool { return r.dropOwned(a.old, a.moved) })
 			m.routes = slices.DeleteFunc(m.routes, func(x routeMove) bool { return r.dropOwned(x.old, x.moved) })
