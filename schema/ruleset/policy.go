@@ -239,20 +239,24 @@ func (s *shapes) matchPrefixes(f family, prefixes []netip.Prefix) exprs {
 	if len(prefixes) == 1 {
 		return inPrefix(s.end, prefixes[0])
 	}
-	set := s.setFor("")
-	s.addPrefixes(set, prefixes, "")
-	return addrIn(s.end, f, set+f.suffix())
+	set := s.setFor("") + f.suffix()
+	single := !slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return !p.IsSingleIP() })
+	for _, p := range prefixes {
+		s.add(set, addresses(f, single), prefixElement(p, ""))
+	}
+	return addrIn(s.end, f, set)
 }
 
 func (s *shapes) matchPairs(f family, pairs []linkPrefix) exprs {
 	if len(pairs) == 1 {
 		return join(link(s.end, pairs[0].link), inPrefix(s.end, pairs[0].prefix))
 	}
-	set := s.setFor("_link")
+	set := s.setFor("_link") + f.suffix()
+	single := !slices.ContainsFunc(pairs, func(p linkPrefix) bool { return !p.prefix.IsSingleIP() })
 	for _, p := range pairs {
-		s.addLinkPrefixes(set, p.link, []netip.Prefix{p.prefix}, "")
+		s.add(set, linkAddresses(f, single), prefixElement(p.prefix, "", linkName(p.link)))
 	}
-	return linkAddrIn(s.end, s.end, f, set+f.suffix())
+	return linkAddrIn(s.end, s.end, f, set)
 }
 
 // matchOutside is everything that is neither the host nor a network of the file: not behind the device of a nat or

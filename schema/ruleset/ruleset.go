@@ -86,12 +86,20 @@ func links() *schema.Set { return newSet(0, ifName()) }
 
 func linkPairs() *schema.Set { return newSet(0, ifName(), ifName()) }
 
-func addresses(f family) func() *schema.Set {
-	return func() *schema.Set { return newSet(schema.SetInterval, address(f)) }
+// addresses makes a set of addresses, of intervals unless all are single ones: those need no tree to be found.
+func addresses(f family, single bool) func() *schema.Set {
+	return func() *schema.Set { return newSet(interval(single), address(f)) }
 }
 
-func linkAddresses(f family) func() *schema.Set {
-	return func() *schema.Set { return newSet(schema.SetInterval, ifName(), address(f)) }
+func linkAddresses(f family, single bool) func() *schema.Set {
+	return func() *schema.Set { return newSet(interval(single), ifName(), address(f)) }
+}
+
+func interval(single bool) uint32 {
+	if single {
+		return 0
+	}
+	return schema.SetInterval
 }
 
 func (b *builder) addLink(set, device, comment string) {
@@ -152,14 +160,14 @@ func (b *builder) mayLeave(n *schema.Network, policies []Policy) bool {
 func (b *builder) addPrefixes(set string, prefixes []netip.Prefix, comment string) {
 	for _, p := range prefixes {
 		f := familyOf(p.Addr())
-		b.add(set+f.suffix(), addresses(f), prefixElement(p, comment))
+		b.add(set+f.suffix(), addresses(f, false), prefixElement(p, comment))
 	}
 }
 
 func (b *builder) addLinkPrefixes(set, device string, prefixes []netip.Prefix, comment string) {
 	for _, p := range prefixes {
 		f := familyOf(p.Addr())
-		b.add(set+f.suffix(), linkAddresses(f), prefixElement(p, comment, linkName(device)))
+		b.add(set+f.suffix(), linkAddresses(f, false), prefixElement(p, comment, linkName(device)))
 	}
 }
 

@@ -30,6 +30,9 @@ const typeBits = 6
 func newSet(flags uint32, key ...field) *schema.Set {
 	s := &schema.Set{Flags: flags}
 	s.KeyType, s.KeyLen = concat(key)
+	if len(key) == 1 && key[0] == ifName() {
+		s.UserData = hostByteOrder()
+	}
 	if len(key) > 1 {
 		s.Flags |= schema.SetConcat
 		for _, f := range key {
@@ -38,6 +41,10 @@ func newSet(flags uint32, key ...field) *schema.Set {
 	}
 	return s
 }
+
+// hostByteOrder tells nft(8) that a key is in the order of the machine; it prints interface names as "" without. A record of
+// type NFTNL_UDATA_SET_KEYBYTEORDER (0) with the value BYTEORDER_HOST_ENDIAN (1), as libnftables writes it.
+func hostByteOrder() []byte { return append([]byte{0, 4}, host32(1)...) }
 
 // newMap returns an empty map of the given key to the given data.
 func newMap(key, data []field) *schema.Set {
