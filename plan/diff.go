@@ -3,7 +3,6 @@ package plan
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -150,7 +149,7 @@ func (b *differ) move(m move) {
 		d.codes, d.risk = []string{"VN207"}, RiskBlip
 		d.address = m.address
 		made = append(made, d)
-		if attach != nil {
+		if attach != nil && !m.back {
 			attach.after = append(attach.after, d)
 		}
 	}

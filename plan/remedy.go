@@ -21,6 +21,7 @@ type healer struct {
 	given    map[string]bool       // culprits that no remedy may touch
 	marked   []*schema.ForeignRule // rules of earlier remedies that stand
 	relied   map[schema.Ref]bool   // objects that decided a goal
+	layouts  map[*schema.State]*layout
 }
 
 // culprit is what blocks: a rule, or the policy of a base chain (rule nil).

@@ -62,8 +62,9 @@ func (s *State) Delete(r Ref) {
 	}
 }
 
-// Get returns the object, or nil. Two kinds are views of others: a per-link sysctl is answered from the link's facts,
-// and a ForeignRule from the table that holds it.
+// Get returns the object, or nil. Some objects are views of others: a per-link sysctl is answered from the link's facts, a
+// ForeignRule from the table that holds it, and a leg of an IPv6 multipath route from the whole: to the kernel two IPv6
+// routes by different routers to one destination at one metric are one, whose legs come and go by themselves.
 func (s *State) Get(r Ref) Object {
 	if o, ok := s.objects[r]; ok {
 		return o
@@ -76,6 +77,10 @@ func (s *State) Get(r Ref) Object {
 	case KindNftRule, KindXRule:
 		if f := s.foreignRule(r); f != nil {
 			return f
+		}
+	case KindRoute:
+		if leg := s.routeLeg(r); leg != nil {
+			return leg
 		}
 	}
 	return nil
@@ -179,6 +184,28 @@ func fleeting(o Object) bool {
 		return true
 	}
 	return false
+}
+
+func (s *State) routeLeg(r Ref) *Route {
+	_, rest, ok := strings.Cut(r.Name, " dev ")
+	if !ok {
+		return nil
+	}
+	dev, _, _ := strings.Cut(rest, " ")
+	for _, ref := range s.Dependents(LinkRef(dev)) {
+		whole, _ := s.objects[ref].(*Route)
+		if whole == nil || len(whole.NextHops) == 0 || !whole.Dst.Addr().Is6() {
+			continue
+		}
+		for _, h := range whole.NextHops {
+			leg := Clone(whole).(*Route)
+			leg.NextHops, leg.Link, leg.Gateway, leg.OnLink = nil, h.Link, h.Gateway, new(h.OnLink)
+			if leg.Ref() == r {
+				return leg
+			}
+		}
+	}
+	return nil
 }
 
 func (s *State) linkSysctl(key string) *Sysctl {
