@@ -161,7 +161,7 @@ func (s *shapes) take(e *schema.Endpoint, local bool) bool {
 
 func (s *shapes) takeNetwork(e *schema.Endpoint) {
 	device, prefixes := e.Device, e.Prefixes
-	n := s.network(e.Address)
+	n := s.byName[e.Address]
 	if n != nil && device == "" {
 		device = n.Device
 	}

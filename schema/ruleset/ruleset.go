@@ -21,7 +21,7 @@ type Policy struct {
 // Tables returns our own tables: what the modes of the networks imply, the forwards, and the policies in the order of the
 // file, of which the first match wins. It returns nil when nothing of that needs a rule, else the one table inet vmnet.
 func Tables(networks []schema.Network, forwards []schema.Forward, policies []Policy) []*schema.Table {
-	b := &builder{networks: networks, forwards: forwards}
+	b := newBuilder(networks, forwards)
 	b.addNetworks(policies)
 	b.addForwards()
 	rules := b.policies(policies)
@@ -77,6 +77,20 @@ type builder struct {
 	sets
 	networks []schema.Network
 	forwards []schema.Forward
+	byName   map[string]*schema.Network // address
+	inside   map[string]bool            // devices of nat and host_only networks
+}
+
+func newBuilder(networks []schema.Network, forwards []schema.Forward) *builder {
+	b := &builder{networks: networks, forwards: forwards, byName: map[string]*schema.Network{}, inside: map[string]bool{}}
+	for i := range networks {
+		n := &networks[i]
+		b.byName[n.Address] = n
+		if routed(n) {
+			b.inside[n.Device] = true
+		}
+	}
+	return b
 }
 
 // routed tells whether the network is one whose guests reach others through this host only.
@@ -147,10 +161,7 @@ func (b *builder) mayLeave(n *schema.Network, policies []Policy) bool {
 		}
 		return false
 	}
-	to := func(e schema.Endpoint) bool {
-		inside := func(n schema.Network) bool { return routed(&n) && (e.Address == n.Address || e.Device == n.Device) }
-		return e.Kind != "host" && !slices.ContainsFunc(b.networks, inside)
-	}
+	to := func(e schema.Endpoint) bool { return e.Kind != "host" && !b.inside[e.Device] }
 	return slices.ContainsFunc(policies, func(p Policy) bool {
 		return p.Allow && (len(p.From) == 0 || slices.ContainsFunc(p.From, from)) &&
 			(len(p.To) == 0 || slices.ContainsFunc(p.To, to))
@@ -203,7 +214,7 @@ func (b *builder) addForward(fw *schema.Forward, proto byte, ip netip.Addr) {
 
 // addForwardLink notes the network behind which a forward leads.
 func (b *builder) addForwardLink(fw *schema.Forward) {
-	n := b.network(fw.Network)
+	n := b.byName[fw.Network]
 	if n == nil {
 		return
 	}
@@ -213,13 +224,4 @@ func (b *builder) addForwardLink(fw *schema.Forward) {
 	} else {
 		b.addLink(bridgedLinks, n.Device, n.Address)
 	}
-}
-
-func (b *builder) network(address string) *schema.Network {
-	for i := range b.networks {
-		if b.networks[i].Address == address {
-			return &b.networks[i]
-		}
-	}
-	return nil
 }

@@ -64,21 +64,25 @@ func prefix(s ...string) schema.Endpoint {
 	return schema.Endpoint{Kind: "prefix", Prefixes: prefixes(s...)}
 }
 
+// town has n networks of each mode, with ten forwards each.
+func town(n int) (networks []schema.Network, forwards []schema.Forward) {
+	for i := range n {
+		nat, only, fw := lab(), build(), ssh()
+		nat.Address, nat.Device = fmt.Sprintf("nat.n%d", i), fmt.Sprintf("n%d", i)
+		nat.Subnets = prefixes(fmt.Sprintf("10.%d.%d.0/24", 20+i/256, i%256), fmt.Sprintf("fd20:%x::/64", i))
+		only.Address, only.Device = fmt.Sprintf("host_only.h%d", i), fmt.Sprintf("h%d", i)
+		fw.Address, fw.Ports = fmt.Sprintf("forward.f%d", i), schema.PortRange{First: uint16(2000 + 10*i), Last: uint16(2009 + 10*i)}
+		fw.Network = nat.Address
+		networks = append(networks, nat, only)
+		forwards = append(forwards, fw)
+	}
+	return networks, forwards
+}
+
 // The rules are as many for a thousand networks as for two: what a packet costs does not grow.
 func TestRulesDoNotGrow(t *testing.T) {
 	count := func(n int) int {
-		var networks []schema.Network
-		var forwards []schema.Forward
-		for i := range n {
-			nat, only, fw := lab(), build(), ssh()
-			nat.Address, nat.Device = fmt.Sprintf("nat.n%d", i), fmt.Sprintf("n%d", i)
-			nat.Subnets = prefixes(fmt.Sprintf("10.%d.%d.0/24", 20+i/256, i%256), fmt.Sprintf("fd20:%x::/64", i))
-			only.Address, only.Device = fmt.Sprintf("host_only.h%d", i), fmt.Sprintf("h%d", i)
-			fw.Address, fw.Ports = fmt.Sprintf("forward.f%d", i), schema.PortRange{First: uint16(2000 + 10*i), Last: uint16(2009 + 10*i)}
-			fw.Network = nat.Address
-			networks = append(networks, nat, only)
-			forwards = append(forwards, fw)
-		}
+		networks, forwards := town(n)
 		table := one(t, Tables(networks, forwards, nil))
 		if got := len(table.SetNamed("forward4").Elements); got != 10*n {
 			t.Errorf("forward4 holds %d elements, want %d", got, 10*n)
@@ -146,5 +150,16 @@ func TestLastAddress(t *testing.T) {
 		if got := last(netip.MustParsePrefix(in)).String(); got != want {
 			t.Errorf("last(%s) = %s, want %s", in, got, want)
 		}
+	}
+}
+
+func BenchmarkTables(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		networks, forwards := town(n)
+		b.Run(fmt.Sprintf("networks=%d", n), func(b *testing.B) {
+			for b.Loop() {
+				Tables(networks, forwards, nil)
+			}
+		})
 	}
 }
