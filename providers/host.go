@@ -47,7 +47,7 @@ func Open(opts Options) (*Host, error) {
 	h := &Host{}
 	links, err := rtnl.Open()
 	if err != nil {
-		return nil, fmt.Errorf("open host: %w", err)
+		return nil, err
 	}
 	h.parts = append(h.parts, part{"links", links, true})
 	listening := sockets.New()

@@ -352,3 +352,8 @@ func (h *host) holds(want schema.Object, judge, shown string) schema.Object {
 	}
 	return live
 }
+
+// setSysctl writes a setting of the calling thread's namespace.
+func setSysctl(path, value string) error {
+	return os.WriteFile("/proc/sys/"+path, []byte(value), 0o600)
+}
