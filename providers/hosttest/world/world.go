@@ -29,7 +29,7 @@ type Spec struct {
 type Guest struct {
 	Name   string
 	Device string // host side
-	MAC    string // of the guest's interface; "" leaves it to chance
+	MAC    string // of the guest's interface; "" makes one up, the same in every world
 	// Addrs are the guest's addresses with their prefix lengths, Gateways its default routes.
 	Addrs    []netip.Prefix
 	Gateways []netip.Addr
@@ -109,7 +109,7 @@ func (w *World) buildLAN(s Spec) error {
 	if err := quietIPv6(w.host); err != nil {
 		return err
 	}
-	if err := w.cable(w.Uplink, w.lan, "lan0", "", s.UplinkMTU); err != nil {
+	if err := w.cable(w.Uplink, w.lan, "lan0", "02:00:00:00:02:01", s.UplinkMTU); err != nil {
 		return err
 	}
 	err = w.lan.Do(func() error {
@@ -143,6 +143,9 @@ func (w *World) AddGuest(g Guest) (*Node, error) {
 	}
 	n := newNode(g.Name, ns)
 	w.guests[g.Name] = n
+	if g.MAC == "" {
+		g.MAC = fmt.Sprintf("52:54:00:ff:00:%02x", len(w.guests))
+	}
 	if err := w.cable(g.Device, n, "eth0", g.MAC, 0); err != nil {
 		return nil, fmt.Errorf("attach guest %s: %w", g.Name, err)
 	}
@@ -209,24 +212,23 @@ func removeLinks(names []string) error {
 	return errors.Join(errs...)
 }
 
-// cable connects a device of the host with one of a node by a veth pair, and brings both up.
+// cable connects a device of the host with one of a node by a veth pair, and brings both up. The host's end gets the MAC of
+// the other with fe in front, as libvirt does: so a bridge never takes it for its own, and every world is the same.
 func (w *World) cable(device string, n *Node, peer, mac string, mtu int) error {
 	if err := quietIPv6(n); err != nil {
 		return err
 	}
-	v := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: peer, PeerNamespace: netlink.NsFd(n.ns.fd())}
+	hw, err := net.ParseMAC(mac)
+	if err != nil {
+		return fmt.Errorf("parse MAC: %w", err)
+	}
+	v := &netlink.Veth{LinkAttrs: netlink.NewLinkAttrs(), PeerName: peer, PeerNamespace: netlink.NsFd(n.ns.fd()), PeerHardwareAddr: hw}
 	v.Name = device
+	v.HardwareAddr = append(net.HardwareAddr{0xfe}, hw[1:]...)
 	if mtu != 0 {
 		v.MTU, v.PeerMTU = mtu, 1500
 	}
-	if mac != "" {
-		hw, err := net.ParseMAC(mac)
-		if err != nil {
-			return fmt.Errorf("parse MAC: %w", err)
-		}
-		v.PeerHardwareAddr = hw
-	}
-	err := w.host.Do(func() error {
+	err = w.host.Do(func() error {
 		if err := netlink.LinkAdd(v); err != nil {
 			return fmt.Errorf("create veth %s: %w", device, err)
 		}
