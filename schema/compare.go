@@ -115,6 +115,9 @@ func Merge(live, desired Object) Object {
 	}
 	out := Clone(live)
 	mergeStructs(reflect.ValueOf(out).Elem(), reflect.ValueOf(Clone(desired)).Elem())
+	if l, ok := out.(*Link); ok && l.Master != nil && *l.Master == "" {
+		l.Port = nil // what is no port has no port's switches
+	}
 	return out
 }
 

@@ -66,7 +66,8 @@ func filled(want *schema.Address) *schema.Address {
 	a.Proto = or(a.Proto, 0)
 	a.NoPrefixRoute = or(a.NoPrefixRoute, false)
 	a.NoDAD = or(a.NoDAD, false)
-	a.Facts = &schema.AddressFacts{}
+	made := *a.Proto
+	a.Facts = &schema.AddressFacts{KernelMade: made == protoKernelLo || made == protoKernelRA || made == protoKernelLL}
 	return a
 }
 

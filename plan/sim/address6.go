@@ -10,10 +10,11 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// IFA_PROTO of addresses that the kernel makes itself (IFAPROT_KERNEL_LO, IFAPROT_KERNEL_LL, include/uapi/linux/if_addr.h),
+// IFA_PROTO of addresses that the kernel makes itself (IFAPROT_KERNEL_LO and so on, include/uapi/linux/if_addr.h),
 // and the metrics of its IPv6 routes (IP6_RT_PRIO_ADDRCONF, IP6_RT_PRIO_USER, include/uapi/linux/ipv6_route.h).
 const (
 	protoKernelLo = 1
+	protoKernelRA = 2
 	protoKernelLL = 3
 
 	metricKernel6 = 256
@@ -189,7 +190,6 @@ func (h *host) make6(l *schema.Link, p netip.Prefix, proto uint8) {
 		return
 	}
 	a := filled(&schema.Address{Link: l.Name, Prefix: p, Proto: &proto})
-	a.Facts.KernelMade = true
 	h.put(a)
 	h.connect6(l, a)
 }

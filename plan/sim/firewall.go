@@ -90,19 +90,10 @@ func (h *host) atRule(f *schema.ForeignRule, change func(c *schema.Chain, i int)
 	})
 }
 
-func (h *host) putFile(f *schema.File) error {
+// updateFile replaces the content. Files of others are neither made nor removed.
+func (h *host) updateFile(f *schema.File) error {
 	c := *f
-	if old, ok := h.Get(f.Ref()).(*schema.File); ok && c.Mode == 0 {
-		c.Mode = old.Mode
-	}
-	if c.Mode == 0 {
-		c.Mode = 0o644
-	}
+	c.Mode = h.Get(f.Ref()).(*schema.File).Mode
 	h.put(&c)
-	return nil
-}
-
-func (h *host) deleteFile(f *schema.File) error {
-	h.del(f.Ref())
 	return nil
 }

@@ -147,7 +147,8 @@ func (h *host) updateRoute(after *schema.Route) error {
 		return fmt.Errorf("a leg of a route with several: %w", ErrUnmodelled)
 	}
 	merged := schema.Merge(live, after).(*schema.Route)
-	if merged.Source != live.Source && !h.isLocal(merged.Source) {
+	merged.Source = after.Source // After is the whole object: no source means none
+	if merged.Source.IsValid() && merged.Source != live.Source && !h.isLocal(merged.Source) {
 		return fmt.Errorf("preferred source %s is no address of the host: %w", merged.Source, unix.EINVAL)
 	}
 	merged.Facts = live.Facts

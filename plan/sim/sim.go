@@ -131,13 +131,13 @@ func (h *host) do(c schema.Change) error {
 	case schema.KindNeighbour:
 		return split(c, h.createNeighbour, h.deleteNeighbour, h.updateNeighbour)
 	case schema.KindSysctl:
-		return split(c, h.setSysctl, nil, h.setSysctl)
+		return split(c, noSysctl, nil, h.setSysctl)
 	case schema.KindTable:
 		return split(c, h.putTable, h.deleteTable, h.putTable)
 	case schema.KindNftRule, schema.KindXRule:
 		return split(c, h.insertRule, h.deleteRule, h.replaceRule)
 	case schema.KindFile:
-		return split(c, h.putFile, h.deleteFile, h.putFile)
+		return split(c, nil, nil, h.updateFile)
 	case schema.KindFDB:
 		return split(c, h.putFDB, h.deleteFDB, h.putFDB)
 	case schema.KindListener, schema.KindXTable:

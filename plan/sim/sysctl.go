@@ -20,7 +20,12 @@ const (
 	disable6All = "net.ipv6.conf.all.disable_ipv6"
 )
 
-// setSysctl writes a setting. One the state does not know is taken for granted: the provider reads the ones that matter.
+// noSysctl refuses a setting that the state does not know: nobody can make one.
+func noSysctl(*schema.Sysctl) error {
+	return fmt.Errorf("there is no such setting: %w", fs.ErrNotExist)
+}
+
+// setSysctl writes a setting.
 func (h *host) setSysctl(c *schema.Sysctl) error {
 	if family, link, name, ok := schema.SplitLinkSysctl(c.Key); ok {
 		return h.setLinkSysctl(family, link, name, c)
