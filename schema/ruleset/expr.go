@@ -123,6 +123,9 @@ func verdict(kind string) exprs {
 	return exprs{{Name: "immediate", Verdict: &schema.Verdict{Kind: kind}}}
 }
 
+// drop counts what it drops: the first thing to look at when something does not get through.
+func drop() exprs { return join(exprs{{Name: "counter"}}, verdict("drop")) }
+
 func meta(key string, dreg uint32) schema.Expr {
 	return schema.Expr{Name: "meta", Key: key, DReg: dreg}
 }

@@ -32,14 +32,14 @@ func (b *builder) addModes(c *schema.Chain) {
 		}, verdict("accept"))
 	}
 	if b.has(hostOnlyLinks) {
-		add(c, "guests of host_only networks reach their host only", linkIn(source, hostOnlyLinks), verdict("drop"))
+		add(c, "guests of host_only networks reach their host only", linkIn(source, hostOnlyLinks), drop())
 	}
 	for _, f := range families() {
 		if set := forwarded + f.suffix(); b.has(set) {
 			add(c, "forwards", dnatted(), toTarget(f, set), verdict("accept"))
 		}
 	}
-	add(c, "guests are reached by forwards only", linkIn(destination, guestLinks), verdict("drop"))
+	add(c, "guests are reached by forwards only", linkIn(destination, guestLinks), drop())
 }
 
 // filterInput decides on what comes to the host itself.

@@ -42,7 +42,7 @@ func (b *builder) rawPrerouting() *schema.Chain {
 	}
 	for _, e := range []end{destination, source} {
 		add(c, "loopback addresses do not come in from guests",
-			linkIn(source, forwardLinks), ofFamily(ipv4), inPrefix(e, loopback()), verdict("drop"))
+			linkIn(source, forwardLinks), ofFamily(ipv4), inPrefix(e, loopback()), drop())
 	}
 	return c
 }

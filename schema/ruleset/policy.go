@@ -68,9 +68,9 @@ type compiler struct {
 }
 
 func (c *compiler) rules(h hook) []*schema.Rule {
-	kind := "drop"
+	final := drop()
 	if c.policy.Allow {
-		kind = "accept"
+		final = verdict("accept")
 	}
 	var out []*schema.Rule
 	for _, from := range c.end(source, h) {
@@ -80,7 +80,7 @@ func (c *compiler) rules(h hook) []*schema.Rule {
 				continue
 			}
 			for _, s := range c.services(f) {
-				out = append(out, rule(schema.AliasFor(c.policy.Address), ofFamily(s.family), from.exprs, to.exprs, s.exprs, verdict(kind)))
+				out = append(out, rule(schema.AliasFor(c.policy.Address), ofFamily(s.family), from.exprs, to.exprs, s.exprs, final))
 			}
 		}
 	}
