@@ -86,25 +86,46 @@ func (p *Provider) changeLink(ctx context.Context, before, after *schema.Link) e
 	case after == nil:
 		return p.conn.do(ctx, unix.RTM_DELLINK, 0, linkHeader(live.Facts.Index, 0, 0).b)
 	}
-	return p.updateLink(ctx, live, after)
+	return p.updateLink(ctx, live, rebase(live, before, after))
 }
 
-// linkBasis is the part of before that has to hold: not whether the address is pinned, which nobody can take back; not
-// the state of a port that this change does not touch, which follows carrier and spanning tree by itself; and not the
-// address of a bridge that is not pinned, which follows its ports.
+// linkBasis is the part of before that has to hold: not whether the address is pinned, which nobody can take back; and
+// not what follows others by itself and is not to change now (followers).
 func linkBasis(live, before, after *schema.Link) schema.Object {
 	if before == nil {
 		return nil
 	}
 	b := schema.Clone(before).(*schema.Link)
 	b.MACPinned = nil
-	if b.Port != nil && (after == nil || after.Port == nil || same(after.Port.State, b.Port.State) || b.Port.State == nil) {
+	state, mac := followers(live, before, after)
+	if state && b.Port != nil {
 		b.Port.State = nil
 	}
-	if live != nil && live.Type == "bridge" && !value(live.MACPinned) && (after == nil || after.MAC == nil || same(after.MAC, b.MAC)) {
+	if mac {
 		b.MAC = nil
 	}
 	return b
+}
+
+// followers tells which of two properties are none of the change's business: the state of a port, which follows carrier
+// and spanning tree, and the address of a bridge that is not pinned, which follows its ports.
+func followers(live, before, after *schema.Link) (state, mac bool) {
+	state = after == nil || after.Port == nil || before.Port == nil || !differs(before.Port.State, after.Port.State)
+	mac = live != nil && live.Type == "bridge" && !value(live.MACPinned) && (after == nil || !differs(before.MAC, after.MAC))
+	return state, mac
+}
+
+// rebase is after with the followers as they are now.
+func rebase(live, before, after *schema.Link) *schema.Link {
+	a := schema.Clone(after).(*schema.Link)
+	state, mac := followers(live, before, after)
+	if state && a.Port != nil {
+		a.Port.State = nil
+	}
+	if mac {
+		a.MAC = nil
+	}
+	return a
 }
 
 func same[T comparable](a, b *T) bool { return a != nil && b != nil && *a == *b }
@@ -243,6 +264,15 @@ func encodeBridge(m *message, b *schema.Bridge) {
 type linkStep struct {
 	what     string
 	do, undo *message
+	// port says that the requests are about the bridge's side of a port.
+	port bool
+}
+
+func (p *Provider) request(ctx context.Context, s linkStep, m *message) error {
+	if s.port {
+		return p.conn.do(ctx, unix.RTM_SETLINK, 0, m.b)
+	}
+	return p.conn.do(ctx, unix.RTM_NEWLINK, 0, m.b)
 }
 
 // updateLink changes only what differs. When a request fails, those before it are taken back.
@@ -263,8 +293,7 @@ func (p *Provider) updateLink(ctx context.Context, live, after *schema.Link) err
 		if s.do == nil {
 			continue
 		}
-		err := p.conn.do(ctx, unix.RTM_NEWLINK, 0, s.do.b)
-		if err != nil {
+		if err := p.request(ctx, s, s.do); err != nil {
 			return errors.Join(fmt.Errorf("set %s: %w", s.what, err), p.undoSteps(ctx, steps[:i]))
 		}
 	}
@@ -281,7 +310,7 @@ func (p *Provider) undoSteps(ctx context.Context, steps []linkStep) error {
 		if s.undo == nil {
 			continue
 		}
-		if err := p.conn.do(ctx, unix.RTM_NEWLINK, 0, s.undo.b); err != nil {
+		if err := p.request(ctx, s, s.undo); err != nil {
 			errs = append(errs, fmt.Errorf("put %s back: %w", s.what, err))
 		}
 	}
@@ -345,7 +374,7 @@ func (s *stepper) add(what string, write func(*message, *schema.Link)) {
 	do, undo := linkHeader(s.index, 0, 0), linkHeader(s.index, 0, 0)
 	write(do, s.after)
 	write(undo, s.live)
-	s.steps = append(s.steps, linkStep{what, do, undo})
+	s.steps = append(s.steps, linkStep{what: what, do: do, undo: undo})
 }
 
 func (s *stepper) updown(up bool) {
@@ -353,7 +382,7 @@ func (s *stepper) updown(up bool) {
 		return
 	}
 	flags := func(up bool) *message { return linkHeader(s.index, uint32(bit(up))*unix.IFF_UP, unix.IFF_UP) }
-	s.steps = append(s.steps, linkStep{map[bool]string{true: "up", false: "down"}[up], flags(up), flags(!up)})
+	s.steps = append(s.steps, linkStep{what: map[bool]string{true: "up", false: "down"}[up], do: flags(up), undo: flags(!up)})
 }
 
 // masterSteps are the requests to leave the old master and to join the new one.
@@ -372,15 +401,16 @@ func (p *Provider) masterSteps(ctx context.Context, s *stepper) (leave, join []l
 			return nil, nil, err
 		}
 		// Its port's switches come back to the kernel's defaults with it: put them back, too.
-		undo := set(old.Facts.Index)
-		leave = append(leave, linkStep{"port", nil, s.portMessage(s.live.Port)}, linkStep{"nomaster", set(0), undo})
+		leave = append(leave,
+			linkStep{what: "port", undo: s.portMessage(s.live.Port), port: true},
+			linkStep{what: "nomaster", do: set(0), undo: set(old.Facts.Index)})
 	}
 	if *s.after.Master != "" {
 		to, err := p.linkNamed(ctx, *s.after.Master)
 		if err != nil {
 			return nil, nil, err
 		}
-		join = append(join, linkStep{"master " + to.Name, set(to.Facts.Index), set(0)})
+		join = append(join, linkStep{what: "master " + to.Name, do: set(to.Facts.Index), undo: set(0)})
 	}
 	return leave, join, nil
 }
@@ -415,7 +445,7 @@ func (s *stepper) mac() error {
 	if err != nil {
 		return err
 	}
-	s.steps = append(s.steps, linkStep{"address", do, undo})
+	s.steps = append(s.steps, linkStep{what: "address", do: do, undo: undo})
 	return nil
 }
 
@@ -477,7 +507,7 @@ func (s *stepper) port() {
 	if want == (schema.Port{}) {
 		return
 	}
-	step := linkStep{what: "port", do: s.portMessage(&want)}
+	step := linkStep{what: "port", do: s.portMessage(&want), port: true}
 	if !moved {
 		step.undo = s.portMessage(&have)
 	}
@@ -498,12 +528,12 @@ func (s *stepper) portMessage(port *schema.Port) *message {
 	})
 }
 
+// slave is what bridge-link(8) sends. The way of ip-link(8) (IFLA_INFO_SLAVE_DATA) makes the kernel look at the carrier
+// again afterwards, and so revives a port that is disabled (net/core/rtnetlink.c, DO_SETLINK_NOTIFY).
 func (s *stepper) slave(write func(*message)) *message {
 	m := linkHeader(s.index, 0, 0)
-	m.nest(unix.IFLA_LINKINFO, func() {
-		m.str(unix.IFLA_INFO_SLAVE_KIND, "bridge")
-		m.nest(unix.IFLA_INFO_SLAVE_DATA, func() { write(m) })
-	})
+	m.b[0] = unix.AF_BRIDGE
+	m.nest(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, func() { write(m) })
 	return m
 }
 
@@ -522,7 +552,7 @@ func (s *stepper) state() error {
 		}
 		return s.slave(func(m *message) { m.u8(unix.IFLA_BRPORT_STATE, uint8(i)) })
 	}
-	step := linkStep{"port state", set(*want.State), set(*have.State)}
+	step := linkStep{what: "port state", do: set(*want.State), undo: set(*have.State), port: true}
 	if step.do == nil {
 		return fmt.Errorf("set port state: unknown state %q", *want.State)
 	}

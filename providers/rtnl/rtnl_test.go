@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
@@ -32,8 +33,27 @@ func inHost(t *testing.T, setup string, test func(h *host)) {
 		defer p.Close()
 		h := &host{t, p}
 		h.ip(setup)
+		h.settle()
 		test(h)
 	})
+}
+
+// settle waits for what the kernel does late: carrier, and the IPv6 addresses and routes that come with it.
+func (h *host) settle() {
+	h.Helper()
+	was, quiet := h.read(), 0
+	for range 300 {
+		time.Sleep(5 * time.Millisecond)
+		now := h.read()
+		if len(schema.Diff(was, now)) > 0 {
+			quiet = 0
+		}
+		if quiet++; quiet > 8 {
+			return
+		}
+		was = now
+	}
+	h.Fatal("the namespace does not settle")
 }
 
 // ip runs commands of ip(8) or, where a line begins so, of bridge(8) or echo into a file.
