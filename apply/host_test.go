@@ -2,132 +2,134 @@ package apply_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"io/fs"
 	"net/netip"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/providers/hosttest"
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/config"
 )
 
-var errInjected = errors.New("injected fault")
-
-// memory is a host that keeps its state in memory and obeys the contract of a provider: compare-and-set, what an object
-// requires must be there, what is required stays. It knows nothing else of a kernel.
-type memory struct {
-	state *schema.State
-	calls int // of Do
-
-	failAt   int  // the call that fails, counting from 1; 0 for none
-	failLate bool // it fails after it made the change
-	onDo     func(call int, c schema.Change)
-	onRead   func(*schema.State)
+// wanted needs every verb on the host that drifted makes: a bridge, a NAT network and our table to create, the addresses
+// and the default route of a NIC to move to the bridge, a tap to attach, settings to correct, and a bridge of ours that
+// the file does not have to be removed with its address.
+const wanted = `
+vmnet {
+  required_version = ">= 0.1"
 }
 
-func (m *memory) Read(context.Context) (*schema.State, error) {
-	s := m.state.Clone()
-	if m.onRead != nil {
-		m.onRead(s)
-	}
-	return s, nil
+bridge "lan" {
+  device    = "br0"
+  ports     = ["eno1"]
+  addresses = ["192.0.2.10/24"]
+  gateway   = "192.0.2.1"
 }
 
-func (m *memory) Do(ctx context.Context, c schema.Change) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	m.calls++
-	if m.onDo != nil {
-		m.onDo(m.calls, c)
-	}
-	if m.calls == m.failAt && !m.failLate {
-		return errInjected
-	}
-	if err := m.do(c); err != nil {
-		return fmt.Errorf("%s: %w", c, err)
-	}
-	if m.calls == m.failAt {
-		return errInjected
-	}
-	return nil
+nat "lab" {
+  device = "virbr-lab"
+  subnet = "10.20.0.0/24"
 }
 
-func (m *memory) do(c schema.Change) error {
-	live := m.state.Get(c.Ref)
-	switch {
-	case c.Before == nil && live != nil:
-		return fs.ErrExist
-	case c.Before != nil && live == nil:
-		return fs.ErrNotExist
-	case c.Before != nil && len(schema.Compare(live, c.Before)) > 0:
-		return errors.New("changed meanwhile")
-	}
-	if c.After == nil {
-		for o := range m.state.All() {
-			for _, on := range o.Requires() {
-				if on == c.Ref {
-					return fmt.Errorf("%s needs it", o.Ref())
-				}
-			}
-		}
-		m.state.Delete(c.Ref)
-		return nil
-	}
-	for _, on := range c.After.Requires() {
-		if m.state.Get(on) == nil {
-			return fmt.Errorf("%s: %w", on, fs.ErrNotExist)
-		}
-	}
-	m.state.Put(schema.Clone(c.After))
-	return nil
+guest "db1" {
+  network = nat.lab
+  mac     = "52:54:00:12:34:56"
+  address = "10.20.0.11"
+  device  = "vnet3"
 }
 
-func link(name, kind, master string, mtu uint32) *schema.Link {
-	return &schema.Link{Name: name, Type: kind, Master: new(master), MTU: new(mtu), Up: new(true), MAC: new(""), Alias: new("")}
+forward "ssh_db1" {
+  tcp     = 2222
+  to      = guest.db1
+  to_port = 22
 }
+`
 
-func marked(l *schema.Link, address string) *schema.Link {
-	l.Alias = new(schema.AliasFor(address))
-	return l
-}
-
-func address(link, prefix string) *schema.Address {
-	return &schema.Address{Link: link, Prefix: netip.MustParsePrefix(prefix), Proto: new(uint8(schema.ProtoVMNET))}
-}
-
-// drifted is a host that needs every verb: a bridge and an address to create, a port to attach, a setting to correct, an
-// MTU to correct, and a bridge of ours with its address that no file wants any more.
-func drifted() (*schema.State, *schema.Desired) {
-	live := schema.NewState(
-		link("eth0", "device", "", 1400), link("vnet3", "veth", "", 1500),
-		marked(link("br-old", "bridge", "", 1500), "bridge.old"), address("br-old", "10.9.0.1/24"),
-		&schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "0"},
-		&schema.Sysctl{Key: "net.core.somaxconn", Value: "4096"},
-	)
-	want := schema.NewState(
-		marked(link("br0", "bridge", "", 1500), "bridge.lan"), address("br0", "10.0.0.1/24"),
-		&schema.Link{Name: "eth0", MTU: new(uint32(1500))},
-		&schema.Link{Name: "vnet3", Master: new("br0")},
-		&schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"},
-	)
-	return live, &schema.Desired{State: want}
-}
-
-func newPlan(t *testing.T, live *schema.State, want *schema.Desired) *plan.Plan {
+func load(t *testing.T) *schema.Desired {
 	t.Helper()
-	p, err := plan.New(live, want, plan.Options{Now: time.Now(), ID: "test"})
+	r, diags := config.Load("-", config.Options{Stdin: strings.NewReader(wanted)})
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	return r.Desired
+}
+
+// drifted is the host that needs it, on the model of the kernel.
+func drifted(t *testing.T) (*hosttest.Fake, *schema.Desired) {
+	t.Helper()
+	h := &hosttest.Fake{State: hosttest.Fresh()}
+	for _, o := range []schema.Object{
+		&schema.Link{Name: "eno1", Type: "veth", Pair: "lan0", MTU: new(uint32(1500)), Up: new(true)},
+		&schema.Link{Name: "vnet3", Type: "veth", Pair: "db1", MTU: new(uint32(1500)), Up: new(false)},
+		&schema.Link{Name: "br-old", Type: "bridge", Alias: new(schema.AliasFor("bridge.old")), MAC: new("52:54:00:00:00:01"), Up: new(true)},
+	} {
+		do(t, h, nil, o)
+	}
+	do(t, h, nil, &schema.Address{Link: "eno1", Prefix: netip.MustParsePrefix("192.0.2.10/24")})
+	do(t, h, nil, &schema.Address{Link: "br-old", Prefix: netip.MustParsePrefix("10.9.0.1/24"), Proto: new(uint8(schema.ProtoVMNET))})
+	do(t, h, nil, &schema.Route{
+		Table: schema.TableMain, Dst: netip.MustParsePrefix("0.0.0.0/0"), Gateway: netip.MustParseAddr("192.0.2.1"), Link: "eno1",
+		Proto: new(uint8(schema.ProtoStatic)),
+	})
+	return h, load(t)
+}
+
+func do(t *testing.T, h apply.Host, before, after schema.Object) {
+	t.Helper()
+	o := after
+	if o == nil {
+		o = before
+	}
+	if err := h.Do(t.Context(), schema.Change{Ref: o.Ref(), Before: before, After: after}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func read(t *testing.T, h apply.Host) *schema.State {
+	t.Helper()
+	s, err := h.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	if p.Empty() {
-		t.Fatal("the plan is empty: the test would prove nothing")
+	return s
+}
+
+func newPlan(t *testing.T, h apply.Host, want *schema.Desired) *plan.Plan {
+	t.Helper()
+	p, err := plan.New(read(t, h), want, plan.Options{Now: time.Now(), ID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(p.Steps) < 8 {
+		t.Fatalf("the plan has %d steps: the test would prove little", len(p.Steps))
 	}
 	return p
+}
+
+// made is how often Do was called while the host was being made.
+func made(h *hosttest.Fake) int { return len(h.Done()) }
+
+// lens is a host that is seen through somebody's eyes: they may change what is read, not what is there.
+type lens struct {
+	apply.Host
+	see func(*schema.State)
+}
+
+func (l lens) Read(ctx context.Context) (*schema.State, error) {
+	s, err := l.Host.Read(ctx)
+	if err == nil {
+		l.see(s)
+	}
+	return s, err
+}
+
+// with is a copy of a live link with something of it changed.
+func with(s *schema.State, change schema.Link) *schema.Link {
+	return schema.Merge(s.Link(change.Name), &change).(*schema.Link)
 }
 
 func acquire(t *testing.T, dir string) *apply.Lock {

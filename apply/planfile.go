@@ -19,14 +19,15 @@ func Save(path string, p *plan.Plan) error {
 	if err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
-	if err := writeAtomically(path, append(b, '\n')); err != nil {
+	if err := WriteFile(path, append(b, '\n')); err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
 	return nil
 }
 
-// writeAtomically writes beside path and renames: a symbolic link at path is replaced, not followed.
-func writeAtomically(path string, b []byte) (err error) {
+// WriteFile writes a file of mode 0600, whole or not at all: beside path, then renamed. A symbolic link at path is
+// replaced, not followed.
+func WriteFile(path string, b []byte) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err

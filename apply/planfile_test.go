@@ -15,12 +15,12 @@ import (
 // A plan that was written and read again does the same.
 func TestSavedPlanApplies(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
+	h, want := drifted(t)
 	path := filepath.Join(t.TempDir(), "fix.vmplan")
 	if err := os.Symlink("/dev/null", path); err != nil {
 		t.Fatal(err)
 	}
-	if err := apply.Save(path, newPlan(t, live, want)); err != nil {
+	if err := apply.Save(path, newPlan(t, h, want)); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(path)
@@ -38,7 +38,7 @@ func TestSavedPlanApplies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := apply.Run(t.Context(), &memory{state: live}, p, journal(t), quick); err != nil {
+	if _, err := apply.Run(t.Context(), h, p, journal(t), quick); err != nil {
 		t.Errorf("apply the loaded plan: %v", err)
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -12,15 +14,15 @@ import (
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/providers/hosttest"
 	"github.com/vmnet/vmnet/schema"
 )
 
 func TestApplyConverges(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	h := &memory{state: live}
+	h, want := drifted(t)
 	j := journal(t)
-	p := newPlan(t, live, want)
+	p := newPlan(t, h, want)
 	report, err := apply.Run(t.Context(), h, p, j, quick)
 	if err != nil {
 		t.Fatal(err)
@@ -28,7 +30,8 @@ func TestApplyConverges(t *testing.T) {
 	if report.Result != apply.Applied || report.Count(apply.StepDone) != len(p.Steps) {
 		t.Errorf("report = %+v, want applied, every step done", report)
 	}
-	if again, err := plan.New(h.state, want, plan.Options{}); err != nil || !again.Empty() {
+	again, err := plan.New(read(t, h), want, plan.Options{})
+	if err != nil || !again.Empty() {
 		t.Errorf("the plan after the apply has steps %v, error %v; want none", again.Steps, err)
 	}
 	if _, err := os.Stat(j.Path()); !errors.Is(err, fs.ErrNotExist) {
@@ -41,18 +44,19 @@ func TestEveryFailureRestores(t *testing.T) {
 	t.Parallel()
 	for _, late := range []bool{false, true} {
 		for k := 1; ; k++ {
-			live, want := drifted()
-			p := newPlan(t, live, want)
+			h, want := drifted(t)
+			p := newPlan(t, h, want)
 			if k > len(p.Steps) {
 				break
 			}
-			before := live.Clone()
-			h := &memory{state: live, failAt: k, failLate: late}
+			before := read(t, h)
+			h.FailAt, h.FailAfter = made(h)+k, late
 			report, err := apply.Run(t.Context(), h, p, journal(t), quick)
-			if !errors.Is(err, errInjected) || !errors.Is(err, apply.ErrRolledBack) {
-				t.Fatalf("fail at %d: error %v, want the injected one and a rollback", k, err)
+			if !errors.Is(err, hosttest.ErrInjected) || !errors.Is(err, apply.ErrRolledBack) {
+				t.Fatalf("fail at %d, %s: error %v, want the injected one and a rollback\n%s", k, p.Steps[k-1].Change, err,
+					strings.Join(report.Differences, "\n"))
 			}
-			if diff := schema.Diff(before, h.state); diff != nil {
+			if diff := schema.Diff(before, read(t, h)); diff != nil {
 				t.Errorf("fail at %d (late %t): host not restored:\n%s", k, late, strings.Join(diff, "\n"))
 			}
 			if report.Held != report.Facts || report.Facts < len(p.Steps) {
@@ -66,23 +70,23 @@ func TestEveryFailureRestores(t *testing.T) {
 func TestEveryCancelRestores(t *testing.T) {
 	t.Parallel()
 	for k := 1; ; k++ {
-		live, want := drifted()
-		p := newPlan(t, live, want)
+		h, want := drifted(t)
+		p := newPlan(t, h, want)
 		if k > len(p.Steps) {
 			break
 		}
-		before := live.Clone()
+		before, already := read(t, h), made(h)
 		ctx, cancel := context.WithCancel(t.Context())
-		h := &memory{state: live, onDo: func(call int, _ schema.Change) {
-			if call == k {
+		h.Before = func(n int, _ schema.Change, _ *schema.State) {
+			if n == already+k {
 				cancel()
 			}
-		}}
+		}
 		_, err := apply.Run(ctx, h, p, journal(t), apply.Options{Settle: time.Minute})
 		if !errors.Is(err, context.Canceled) || !errors.Is(err, apply.ErrRolledBack) {
 			t.Fatalf("cancel at %d: error %v, want a cancelled context and a rollback", k, err)
 		}
-		if diff := schema.Diff(before, h.state); diff != nil {
+		if diff := schema.Diff(before, read(t, h)); diff != nil {
 			t.Errorf("cancel at %d: host not restored:\n%s", k, strings.Join(diff, "\n"))
 		}
 	}
@@ -90,53 +94,42 @@ func TestEveryCancelRestores(t *testing.T) {
 
 func TestStalePlanIsRefused(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	p := newPlan(t, live, want)
-	h := &memory{state: live.Clone()}
-	h.state.Put(link("eth0", "device", "", 1300))
-	h.state.Delete(schema.SysctlRef("net.ipv4.ip_forward"))
-	h.state.Put(&schema.Sysctl{Key: "net.core.somaxconn", Value: "1"}) // the plan does not depend on it
+	h, want := drifted(t)
+	p := newPlan(t, h, want)
+	h.ChangeBehindOurBack(func(s *schema.State) {
+		s.Put(with(s, schema.Link{Name: "eno1", MTU: new(uint32(1300))}))
+		s.Put(&schema.Sysctl{Key: "net.ipv4.icmp_echo_ignore_all", Value: "1"}) // the plan does not depend on it
+	})
+	already := made(h)
 	_, err := apply.Run(t.Context(), h, p, journal(t), quick)
 	var stale *apply.StaleError
 	if !errors.As(err, &stale) || !errors.Is(err, apply.ErrStale) {
 		t.Fatalf("error %v, want a StaleError", err)
 	}
-	got := map[string]string{}
-	for _, c := range stale.Changed {
-		got[c.Ref.String()] = c.Old + " -> " + c.New
+	if len(stale.Changed) != 1 || stale.Changed[0].String() != "link/eno1: was mtu 1500, now mtu 1300" {
+		t.Errorf("changed facts %v, want eno1's MTU, old and new", stale.Changed)
 	}
-	for ref, text := range map[string]string{
-		"link/eth0":                  "mtu 1400 -> mtu 1300",
-		"sysctl/net.ipv4.ip_forward": "net.ipv4.ip_forward = 0 -> not there",
-	} {
-		if got[ref] != text {
-			t.Errorf("changed fact %s: %q, want %q", ref, got[ref], text)
-		}
-	}
-	if len(got) != 2 || h.calls != 0 {
-		t.Errorf("%d changed facts and %d changes made, want 2 and 0: %v", len(got), h.calls, got)
+	if made(h) != already {
+		t.Error("a stale plan was begun")
 	}
 }
 
 // A host on which the changes do not last is taken back.
 func TestUnverifiedIsRolledBack(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	before := live.Clone()
-	p := newPlan(t, live, want)
-	h := &memory{state: live}
-	broken := false
-	h.onDo = func(call int, _ schema.Change) { broken = call >= len(p.Steps) && call < 2*len(p.Steps) }
-	h.onRead = func(s *schema.State) {
-		if broken && h.calls == len(p.Steps) {
-			s.Put(link("eth0", "device", "", 1400)) // somebody sets it back at once
+	h, want := drifted(t)
+	before := read(t, h)
+	p := newPlan(t, h, want)
+	last := made(h) + len(p.Steps)
+	_, err := apply.Run(t.Context(), lens{h, func(s *schema.State) {
+		if made(h) == last {
+			s.Put(with(s, schema.Link{Name: "vnet3", Up: new(false)})) // somebody sets it back at once
 		}
-	}
-	_, err := apply.Run(t.Context(), h, p, journal(t), quick)
+	}}, p, journal(t), quick)
 	if !errors.Is(err, apply.ErrNotAsPlanned) || !errors.Is(err, apply.ErrRolledBack) {
 		t.Fatalf("error %v, want ErrNotAsPlanned and a rollback", err)
 	}
-	if diff := schema.Diff(before, h.state); diff != nil {
+	if diff := schema.Diff(before, read(t, h)); diff != nil {
 		t.Errorf("host not restored:\n%s", strings.Join(diff, "\n"))
 	}
 }
@@ -145,17 +138,15 @@ func TestUnverifiedIsRolledBack(t *testing.T) {
 func TestLateHostSettles(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		live, want := drifted()
-		p := newPlan(t, live, want)
-		start := time.Now()
-		h := &memory{state: live}
-		h.onRead = func(s *schema.State) {
-			if h.calls > 0 && time.Since(start) < 2*time.Second {
-				s.Delete(schema.AddressRef("br0", address("br0", "10.0.0.1/24").Prefix))
-			}
-		}
+		h, want := drifted(t)
+		p := newPlan(t, h, want)
+		start, already := time.Now(), made(h)
 		looks := 0
-		_, err := apply.Run(t.Context(), h, p, journal(t), apply.Options{Progress: func(e apply.Event) {
+		_, err := apply.Run(t.Context(), lens{h, func(s *schema.State) {
+			if made(h) > already && time.Since(start) < 2*time.Second {
+				s.Delete(schema.AddressRef("virbr-lab", netip.MustParsePrefix("10.20.0.1/24")))
+			}
+		}}, p, journal(t), apply.Options{Progress: func(e apply.Event) {
 			if e.Kind == apply.EventSettling {
 				looks++
 			}
@@ -172,40 +163,33 @@ func TestLateHostSettles(t *testing.T) {
 // Somebody changed what a step made: that step remains, is named, and the others are undone all the same.
 func TestUndoConflict(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	p := newPlan(t, live, want)
-	last := len(p.Steps)
-	mtu := schema.LinkRef("eth0")
-	h := &memory{state: live, failAt: last}
-	h.onDo = func(call int, _ schema.Change) {
-		if call == last {
-			h.state.Put(link("eth0", "device", "", 9000))
+	h, want := drifted(t)
+	p := newPlan(t, h, want)
+	vnet3 := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Change.Ref == schema.LinkRef("vnet3") })
+	if vnet3 < 0 || vnet3 == len(p.Steps)-1 {
+		t.Fatalf("vnet3 is changed at step %d of %d", vnet3+1, len(p.Steps))
+	}
+	already := made(h)
+	h.FailAt = already + len(p.Steps)
+	h.Before = func(n int, _ schema.Change, s *schema.State) {
+		if n == h.FailAt {
+			s.Put(with(s, schema.Link{Name: "vnet3", Master: new("br-old")}))
 		}
 	}
 	dir := t.TempDir()
 	l := acquire(t, dir)
-	j := l.Journal("test")
-	report, err := apply.Run(t.Context(), h, p, j, quick)
+	report, err := apply.Run(t.Context(), h, p, l.Journal("test"), quick)
 	if !errors.Is(err, apply.ErrNeedsHuman) || errors.Is(err, apply.ErrRolledBack) {
 		t.Fatalf("error %v, want ErrNeedsHuman", err)
 	}
-	for i, s := range p.Steps {
-		want := apply.StepUndone
-		switch {
-		case s.Change.Ref == mtu:
-			want = apply.StepRemained
-		case i == last-1:
-			want = apply.StepFailed
-		}
-		if got := report.Steps[i].State; got != want {
-			t.Errorf("step %d, %s: %s, want %s", s.ID, s.Change, got, want)
-		}
+	if report.Steps[vnet3].State != apply.StepRemained || report.Steps[len(p.Steps)-1].State != apply.StepFailed {
+		t.Errorf("steps %+v, want that of vnet3 remained and the last failed", report.Steps)
 	}
-	if got := h.state.Link("eth0").MTU; *got != 9000 {
-		t.Errorf("eth0 has MTU %d: what somebody else set was overwritten", *got)
+	if l := read(t, h).Link("vnet3"); *l.Master != "br-old" {
+		t.Errorf("%s: what somebody else set was overwritten", l)
 	}
-	if len(report.Differences) != 1 || !strings.Contains(report.Differences[0], "link/eth0: was mtu 1400, now mtu 9000") {
-		t.Errorf("differences %q, want eth0's MTU alone", report.Differences)
+	if !slices.ContainsFunc(report.Differences, func(d string) bool { return strings.HasPrefix(d, "link/vnet3: was ") }) {
+		t.Errorf("differences %q, want vnet3 named", report.Differences)
 	}
 	leftoverRefused(t, dir, l, report.Journal)
 }
@@ -230,41 +214,40 @@ func leftoverRefused(t *testing.T, dir string, l *apply.Lock, path string) {
 // What others change meanwhile survives a rollback and does not make it a failure.
 func TestForeignChangesSurviveRollback(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	p := newPlan(t, live, want)
-	h := &memory{state: live, failAt: 3}
-	h.onDo = func(call int, _ schema.Change) {
-		if call == 3 {
-			h.state.Put(link("docker0", "bridge", "", 1500))
+	h, want := drifted(t)
+	p := newPlan(t, h, want)
+	h.FailAt = made(h) + 3
+	h.Before = func(n int, _ schema.Change, s *schema.State) {
+		if n == h.FailAt {
+			s.Put(&schema.Table{Family: "ip", Name: "docker"})
 		}
 	}
 	report, err := apply.Run(t.Context(), h, p, journal(t), quick)
 	if !errors.Is(err, apply.ErrRolledBack) {
 		t.Fatal(err)
 	}
-	if h.state.Link("docker0") == nil {
-		t.Error("docker0, made by somebody else meanwhile, is gone")
+	if read(t, h).Get(schema.TableRef("ip", "docker")) == nil {
+		t.Error("the table made by somebody else meanwhile is gone")
 	}
-	if len(report.Meanwhile) != 1 || !strings.HasPrefix(report.Meanwhile[0], "link/docker0") {
-		t.Errorf("meanwhile = %q, want docker0", report.Meanwhile)
+	if len(report.Meanwhile) != 1 || !strings.HasPrefix(report.Meanwhile[0], "table/ip docker") {
+		t.Errorf("meanwhile = %q, want the table", report.Meanwhile)
 	}
 }
 
 // Undo before do: when a step is made, the journal already names it; a journal that cannot be written stops the step.
 func TestJournalComesFirst(t *testing.T) {
 	t.Parallel()
-	live, want := drifted()
-	p := newPlan(t, live, want)
+	h, want := drifted(t)
+	p := newPlan(t, h, want)
 	j := journal(t)
-	h := &memory{state: live}
-	h.onDo = func(call int, _ schema.Change) {
+	h.Before = func(n int, _ schema.Change, _ *schema.State) {
 		b, err := os.ReadFile(j.Path())
 		if err != nil {
 			t.Fatal(err)
 		}
 		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
 		if !strings.Contains(lines[0], `"type":"plan"`) || !strings.Contains(lines[len(lines)-1], `"type":"begin"`) {
-			t.Errorf("at step %d the journal begins %.40q and ends %q", call, lines[0], lines[len(lines)-1])
+			t.Errorf("at change %d the journal begins %.40q and ends %q", n, lines[0], lines[len(lines)-1])
 		}
 		if info, err := os.Stat(j.Path()); err != nil || info.Mode().Perm() != 0o600 {
 			t.Errorf("journal: mode %v, error %v; want 0600", info.Mode(), err)

@@ -1,6 +1,7 @@
 package apply
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,7 +115,9 @@ func (r *run) compare(live *schema.State) {
 		}
 		text := describe(ref, was, is).String()
 		if !ours(ref, was, is, touched, facts) {
-			r.report.Meanwhile = append(r.report.Meanwhile, text)
+			if !kernelMade(cmp.Or(was, is)) {
+				r.report.Meanwhile = append(r.report.Meanwhile, text)
+			}
 			if facts[ref] {
 				r.report.Facts--
 				r.report.Held--
@@ -149,7 +152,23 @@ func ours(ref schema.Ref, was, is schema.Object, touched, facts map[schema.Ref]b
 	if o == nil {
 		o = is
 	}
+	if kernelMade(o) && !facts[ref] {
+		return false
+	}
 	return facts[ref] || slices.ContainsFunc(o.Requires(), func(on schema.Ref) bool { return touched[on] })
+}
+
+// kernelMade tells whether the kernel makes and unmakes an object by itself, as its link gains and loses carrier: link-local
+// and multicast addresses and routes of IPv6. A bridge without ports may come back without them.
+func kernelMade(o schema.Object) bool {
+	switch v := o.(type) {
+	case *schema.Address:
+		return v.Facts != nil && v.Facts.KernelMade
+	case *schema.Route:
+		a := v.Dst.Addr()
+		return v.Proto != nil && *v.Proto == schema.ProtoKernel && a.Is6() && (a.IsLinkLocalUnicast() || a.IsMulticast())
+	}
+	return false
 }
 
 // everyRef lists the facts and the objects of both states, sorted, each once. Learned neighbours, FDB entries and

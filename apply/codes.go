@@ -1,0 +1,31 @@
+package apply
+
+import "github.com/vmnet/vmnet/plan"
+
+// The codes of what can be wrong with applying a plan: VN8xx with the plan or the host, VN9xx with its safety.
+const (
+	CodeStale      = "VN801"
+	CodeMisfit     = "VN802"
+	CodeRolledBack = "VN803"
+	CodeNeedsHuman = "VN804"
+	CodeBusy       = "VN805"
+	CodeLeftover   = "VN806"
+	CodeBlind      = "VN807"
+	CodeRiskLimit  = "VN901"
+	CodeForeign    = "VN902"
+)
+
+// Codes explains them.
+func Codes() []plan.CodeInfo {
+	return []plan.CodeInfo{
+		{Code: CodeStale, Title: "the plan is stale", Text: "A plan carries every fact it relied on: the objects it changes, what they stand on, and what decides its expectations. apply reads them again and refuses the plan when one has changed, because its steps may then be wrong, or its promises. Nothing was changed. Plan again; objects that the plan does not rely on may change freely."},
+		{Code: CodeMisfit, Title: "the plan is not for this host, this boot or this time", Text: "A saved plan holds for one host (the hash of its machine id), one boot of it, and 24 hours. A plan made from a snapshot holds for no host: it is for reading. Plan again on the host itself."},
+		{Code: CodeRolledBack, Title: "applied, then rolled back", Text: "A step failed, or the host did not become what was planned (a new plan was not empty, or an expectation that held before no longer did), or it was interrupted. Every step that had been made was taken back, last first, and the host was compared with what it was before."},
+		{Code: CodeNeedsHuman, Title: "the host needs a human", Text: "A step failed and something could not be taken back: most often because somebody else changed the same object meanwhile, which vmnet never overwrites. The report names each step that remains and each fact that is not as before; the journal that is named holds every object as it was. Put it right, remove the journal, and plan again."},
+		{Code: CodeBusy, Title: "another vmnet changes this host", Text: "One change at a time: the lock's holder is named. Wait, or give --lock-timeout. A lock cannot be stale: the kernel releases it when its process ends."},
+		{Code: CodeLeftover, Title: "an earlier apply did not end", Text: "Its journal is still there: the process was killed, or it could not take everything back. The journal's first line is the plan with every object before and after; each begin without a done is a step that may or may not have been made. Put the host right (vmnet plan shows what it makes of it), then remove the file."},
+		{Code: CodeBlind, Title: "not everything could be read", Text: "Reading all rules needs CAP_NET_ADMIN. What was not seen is named; a plan made without it may be wrong, says so, never says \"No changes\", and is not applied. Run vmnet as root."},
+		{Code: CodeRiskLimit, Title: "the plan's risk is above the limit", Text: "risk_limit in the vmnet block bounds the worst a plan may do: none, blip (under a second, no flow dies), drop (flows die; the default), cut (the management path dies). Raise it for this change, or do the risky part separately."},
+		{Code: CodeForeign, Title: "rules of others would have to change", Text: "foreign = \"report\" in the vmnet block lets vmnet name rules that it does not own, and not change them. Some of them break what the file asks for. Change them at their owner, or set foreign = \"fix\"."},
+	}
+}

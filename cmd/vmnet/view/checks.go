@@ -1,0 +1,126 @@
+package view
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// expectations is the part of a plan that says what it is good for: every goal, before and after.
+func (pg *page) expectations(p *plan.Plan) {
+	if len(p.Checks) == 0 {
+		return
+	}
+	pg.blank()
+	s := p.Summary
+	head := fmt.Sprintf("%d -> %d of %d hold", s.ChecksOKBefore, s.ChecksOKAfter, len(p.Checks))
+	if s.ChecksOKBefore == s.ChecksOKAfter {
+		head = fmt.Sprintf("%d of %d hold", s.ChecksOKAfter, len(p.Checks))
+	}
+	opened := "none"
+	if len(p.Unrequested) > 0 {
+		opened = fmt.Sprint(len(p.Unrequested))
+	}
+	pg.heading("EXPECTATIONS", head+"      newly reachable and not asked for: "+opened)
+	for _, u := range p.Unrequested {
+		pg.para(4, red, "! "+u)
+	}
+	folded := 0
+	for _, c := range p.Checks {
+		if !pg.o.Full && c.Before.Status == "ok" && c.After.Status == "ok" {
+			folded++
+			continue
+		}
+		pg.check(c)
+	}
+	if folded > 0 {
+		pg.raw("  " + pad(pg.status("ok")+" -> "+pg.status("ok"), checkColumn-2) + pg.paint(faint, count(folded, "expectation")+" more (--full)"))
+	}
+}
+
+// checkColumn is where the goals of expectations stand: behind the longest pair of verdicts, "depends -> depends".
+const checkColumn = 22
+
+func (pg *page) check(c plan.Check) {
+	pg.raw("  " + pad(pg.status(c.Before.Status)+" -> "+pg.status(c.After.Status), checkColumn-2) + clean(goal(c)))
+	if c.After.Status == "ok" {
+		return
+	}
+	why := c.After.Why
+	if why == "" {
+		why = c.Before.Why
+	}
+	pg.para(checkColumn, plain, why)
+}
+
+// goal is a goal in words: its block and what it wishes.
+func goal(c plan.Check) string {
+	g := c.Goal
+	text := g.Name
+	if text == "" {
+		text = fmt.Sprintf("%s -> %s %s", g.From, g.To, g.Service)
+		if !g.Allow {
+			text = "not: " + text
+		}
+	}
+	if g.Address == "" || strings.HasPrefix(text, g.Address) {
+		return text
+	}
+	return g.Address + ": " + text
+}
+
+func (pg *page) status(s string) string {
+	switch s {
+	case "ok":
+		return pg.paint(green, s)
+	case "fail":
+		return pg.paint(red, "FAIL")
+	}
+	return pg.paint(yellow, s)
+}
+
+// Checks is the answer of check as text: every goal against the live host, what fails first.
+func Checks(p *plan.Plan, o Options) string {
+	pg := &page{o: o}
+	if !p.Observation.Complete {
+		pg.para(0, yellow, "? "+blind(p))
+	}
+	for _, status := range []string{"fail", "depends", "unknown", "ok"} {
+		for _, c := range p.Checks {
+			if c.Before.Status != status {
+				continue
+			}
+			pg.raw(pad(pg.status(status), 9) + clean(goal(c)))
+			if status != "ok" {
+				pg.para(9, plain, c.Before.Why)
+			}
+		}
+	}
+	line := fmt.Sprintf("%d of %d expectations hold.", p.Summary.ChecksOKBefore, len(p.Checks))
+	if len(p.Checks) == 0 {
+		line = configName(p) + " expects nothing."
+	}
+	pg.raw(pg.paint(bold, line))
+	return pg.String()
+}
+
+// ChecksJSON is the document of check: every goal with its verdict on the live host.
+func ChecksJSON(p *plan.Plan) ([]byte, error) {
+	type checkJSON struct {
+		Goal schema.Goal `json:"goal"`
+		plan.CheckResult
+	}
+	checks := []checkJSON{}
+	for _, c := range p.Checks {
+		checks = append(checks, checkJSON{c.Goal, c.Before})
+	}
+	return encode(struct {
+		FormatVersion string           `json:"format_version"`
+		Host          plan.HostInfo    `json:"host"`
+		Observation   plan.Observation `json:"observation"`
+		Held          int              `json:"held"`
+		Checks        []checkJSON      `json:"checks"`
+	}{"1.0", p.Host, p.Observation, p.Summary.ChecksOKBefore, checks})
+}
