@@ -1,8 +1,3 @@
-// Package trace says where packets go in a State, and which rule, route or setting decides.
-//
-// It is a pure function of a schema.State: nothing is sent, nothing is read. This first form walks one packet at a time
-// (its request, its reply, and the established request); what it does not understand makes the answer "depends on this
-// rule", never a guess. The door is Walk; Witnesses finds the packets worth walking.
 package trace
 
 import (
@@ -29,6 +24,9 @@ type Flow struct {
 	DstMAC  string     `json:"dst_mac,omitempty"`
 	// WantDst, when valid, is where DNAT must have led the packet (a forward): arriving elsewhere is a block.
 	WantDst netip.AddrPort `json:"want_dst,omitzero"`
+	// Local says that the packet must arrive at the host itself: a destination that is not an address of the host is a
+	// block (CodeNoAddress) instead of a packet to forward.
+	Local bool `json:"local,omitempty"`
 }
 
 // Verdict is the answer for a flow.
@@ -76,3 +74,24 @@ type Hop struct {
 	// Code is set for a block that no rule makes: the finding's code, for example "VN301" for forwarding off.
 	Code string `json:"code,omitempty"`
 }
+
+// The codes of blocks that no rule makes.
+const (
+	CodeNoLink       = "VN101" // the link is missing
+	CodeLinkDown     = "VN102"
+	CodeNoCarrier    = "VN103"
+	CodeBridgeDown   = "VN201" // the bridge is missing or down
+	CodeNoMaster     = "VN202" // the port is in no bridge, or in another one
+	CodePortDown     = "VN203"
+	CodeIsolated     = "VN204"
+	CodePortState    = "VN205" // the port does not forward (STP, or hairpin off)
+	CodeNoForwarding = "VN301"
+	CodeNoRoute      = "VN302" // no route, or the route leads elsewhere
+	CodeRPFilter     = "VN303"
+	CodeBadRoute     = "VN304" // blackhole, unreachable, prohibit
+	CodeMartian      = "VN305" // an address that may not be on the wire, such as 127.0.0.1 without route_localnet
+	CodeNoAddress    = "VN306" // the host does not have the address
+	CodeNoIPv6       = "VN307" // disable_ipv6
+	CodeNotLed       = "VN451" // NAT did not lead the packet where it should go
+	CodeNotUndone    = "VN452" // the reply passes the host by, so that its NAT is not undone
+)

@@ -1,0 +1,182 @@
+package trace
+
+import "strings"
+
+// entry is what stands at a priority of a hook: a base chain, or a piece of the kernel.
+type entry struct {
+	prio int32
+	kind entryKind
+	base *base
+}
+
+type entryKind uint8
+
+const (
+	entryChain  entryKind = iota
+	entryTrack            // conntrack looks the packet up
+	entryNAT              // the NAT core, which runs its own list of chains
+	entryCallIP           // br_netfilter shows a bridged packet to IP's hooks
+)
+
+// ipHook runs a hook of the packet's IP family.
+func (r *run) ipHook(h hook) bool {
+	inBridge := r.inBridge
+	r.hook, r.inBridge = h, false
+	defer func() { r.inBridge = inBridge }()
+	return r.groups(r.w.groups[family(r.p.v6)][h])
+}
+
+// bridgeHook runs a hook of the bridge family.
+func (r *run) bridgeHook(h hook) bool {
+	r.hook, r.inBridge = h, true
+	defer func() { r.inBridge = false }()
+	return r.groups(r.w.bridge[h])
+}
+
+func (r *run) groups(gs [][]entry) bool {
+	for _, g := range gs {
+		for _, e := range r.ordered(g) {
+			if !r.entry(e) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *run) entry(e entry) bool {
+	switch e.kind {
+	case entryTrack:
+		if !r.inBridge || r.w.bridgeTracks {
+			r.track()
+		}
+		return true
+	case entryNAT:
+		return r.rerouted(r.natHook)
+	case entryCallIP:
+		return r.detour()
+	}
+	if !r.usable(e.base) {
+		return true
+	}
+	r.mapped = ""
+	if !e.base.route {
+		return r.traverse(e.base)
+	}
+	return r.rerouted(func() bool { return r.traverse(e.base) })
+}
+
+// usable tells whether a chain of a table is for this packet: inet tables hooked to a device see both families, and
+// tables of other families must not be asked.
+func (r *run) usable(b *base) bool {
+	f := b.c.t.t.Family
+	return f == "netdev" || f == "bridge" || familyMatches(f, r.p.v6)
+}
+
+// rerouted runs something at the output hook and routes again when it changed where the packet belongs
+// (ip_route_me_harder in net/ipv4/netfilter.c).
+func (r *run) rerouted(do func() bool) bool {
+	before := r.p
+	if !do() {
+		return false
+	}
+	p := &r.p
+	if r.hook != output || r.inBridge || p.dst == before.dst && p.src == before.src && p.mark == before.mark {
+		return true
+	}
+	return r.routeOut()
+}
+
+// ordered gives the members of a group in an order. Where members of equal priority could influence each other, which
+// one runs first is not known from a snapshot (the newest registration does): it becomes a question.
+func (r *run) ordered(g []entry) []entry {
+	if len(g) == 1 || !r.orderMatters(g) {
+		return g
+	}
+	st := station{stage: hookNames[r.hook], rule: -1, action: "may match", text: "the order of " + names(g) + " is not known: their priorities are equal"}
+	for _, e := range g {
+		if e.base != nil {
+			st.ref, st.chain, st.base = e.base.c.t.ref, e.base.c.c.Name, e.base.c.c.Name
+			break
+		}
+	}
+	i := r.askAt(len(g), st)
+	out := append([]entry{g[i]}, g[:i]...)
+	return append(out, g[i+1:]...)
+}
+
+func names(g []entry) string {
+	var s []string
+	for _, e := range g {
+		switch e.kind {
+		case entryChain:
+			s = append(s, e.base.id)
+		case entryTrack:
+			s = append(s, "conntrack")
+		case entryNAT:
+			s = append(s, "NAT")
+		case entryCallIP:
+			s = append(s, "br_netfilter")
+		}
+	}
+	return strings.Join(s, ", ")
+}
+
+// orderMatters tells whether one member of a group would change, for this packet, what another looks at.
+func (r *run) orderMatters(g []entry) bool {
+	writers, readers, nats := 0, 0, 0
+	for _, e := range g {
+		if e.kind != entryChain {
+			if e.kind == entryTrack && r.inBridge && !r.w.bridgeTracks || e.kind == entryCallIP && !r.detours() {
+				continue
+			}
+			writers++
+			continue
+		}
+		if e.base.c.reads || e.base.c.writes || e.base.nat {
+			readers++
+		}
+		if (e.base.c.writes || e.base.nat) && r.wouldAct(e.base) {
+			writers++
+			if e.base.nat {
+				nats++
+			}
+		}
+	}
+	if g[0].base != nil && g[0].base.nat {
+		return nats > 1
+	}
+	return writers > 0 && readers > 0 && writers+readers > 1 && len(g) > 1 && !(writers == 1 && readers == 1 && r.alone(g))
+}
+
+// alone tells whether the one writer and the one reader are the same chain.
+func (r *run) alone(g []entry) bool {
+	for _, e := range g {
+		if e.kind == entryChain && e.base.c.writes && r.wouldAct(e.base) {
+			return true
+		}
+	}
+	return false
+}
+
+// wouldAct tells whether a chain would change something (or, for NAT, stop the packet); "perhaps" counts as yes.
+func (r *run) wouldAct(b *base) bool {
+	if !r.usable(b) {
+		return false
+	}
+	g, at, missed := r.g, r.at, r.missed
+	r.dry, r.effect = true, false
+	survived := r.traverse(b)
+	acts := r.effect || b.nat && !survived
+	r.dry, r.effect = false, false
+	r.g, r.at, r.missed = g, at, missed
+	return acts
+}
+
+// deviceHook runs the base chains hooked to a device.
+func (r *run) deviceHook(chains map[string][][]entry, d *device) bool {
+	if d == nil || d.unknown {
+		return true
+	}
+	return r.groups(chains[d.name])
+}

@@ -1,0 +1,278 @@
+package trace
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"sync"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Walker follows flows through one State. It indexes the state once; the state must not change while it is used. It may
+// be used by several goroutines at once.
+type Walker struct {
+	state   *schema.State
+	devices map[string]*device
+	lo      *device
+	fib     [2]*fib
+	tables  []*table
+	// groups are the stations at each hook of IP, by family and hook: those of equal priority together, for their order
+	// is not known.
+	groups [2][hooks][][]entry
+	nat    [2][hooks][][]entry
+	bridge [hooks][][]entry
+	// ingress and egress are the base chains hooked to a device.
+	ingress, egress map[string][][]entry
+	forward         [2]int // net.ipv4.ip_forward, net.ipv6.conf.all.forwarding; -1 unknown
+	rpAll           int
+	ignoreLinkdown  bool
+	// callIP says, per family, whether br_netfilter hands bridged packets to IP: -1 the module is not there, 0 and 1 the
+	// global setting.
+	callIP       [2]int
+	bridgeTracks bool
+	blind        []string
+	// boxes are those of the rules that decide something, made when first asked for.
+	boxes   sync.Once
+	boxList []Box
+}
+
+// hook is a place where base chains run.
+type hook int
+
+const (
+	prerouting hook = iota
+	input
+	forward
+	output
+	postrouting
+	hooks
+)
+
+var hookNames = [hooks]string{"prerouting", "input", "forward", "output", "postrouting"}
+
+// device is a link with what the walk asks of it.
+type device struct {
+	name    string
+	index   int
+	link    *schema.Link
+	up      bool
+	carrier bool
+	bridge  bool
+	master  *device // nil for none
+	// masterName is set even when the master is not in the state.
+	masterName string
+	addrs      []*schema.Address
+	// forwarding and the others are the sysctls of the link; -1 unknown.
+	forwarding, rpFilter, routeLocalnet, acceptLocal int
+	noIPv6                                           bool
+	routed                                           bool // a route leads out of it
+	unknown                                          bool // stands for "some port of this bridge"
+}
+
+// New indexes a state for many walks.
+func New(s *schema.State) *Walker {
+	w := &Walker{state: s, devices: map[string]*device{}, ingress: map[string][][]entry{}, egress: map[string][][]entry{}, blind: s.Blind}
+	for l := range schema.Each[*schema.Link](s) {
+		w.devices[l.Name] = newDevice(s, l)
+	}
+	for _, d := range w.devices {
+		if d.masterName != "" {
+			d.master = w.devices[d.masterName]
+		}
+	}
+	for a := range schema.Each[*schema.Address](s) {
+		if d := w.devices[a.Link]; d != nil {
+			d.addrs = append(d.addrs, a)
+		}
+	}
+	if w.lo = w.devices["lo"]; w.lo == nil {
+		w.lo = &device{name: "lo", index: 1, up: true, carrier: true, link: &schema.Link{Name: "lo", Type: "loopback"}}
+	}
+	w.readSysctls()
+	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
+	for t := range schema.Each[*schema.Table](s) {
+		w.tables = append(w.tables, compileTable(t))
+	}
+	w.hookChains()
+	return w
+}
+
+func newDevice(s *schema.State, l *schema.Link) *device {
+	d := &device{name: l.Name, link: l, bridge: l.Type == "bridge", up: true, carrier: true}
+	if l.Up != nil {
+		d.up = *l.Up
+	}
+	if l.Master != nil {
+		d.masterName = *l.Master
+	}
+	if l.Facts != nil {
+		d.index, d.carrier = l.Facts.Index, l.Facts.Carrier
+	}
+	get := func(family, name string) int { return sysctl(s, schema.LinkSysctl(family, l.Name, name)) }
+	d.forwarding, d.rpFilter = get("ipv4", "forwarding"), get("ipv4", "rp_filter")
+	d.routeLocalnet, d.acceptLocal = get("ipv4", "route_localnet"), get("ipv4", "accept_local")
+	d.noIPv6 = get("ipv6", "disable_ipv6") == 1
+	return d
+}
+
+// sysctl reads a number; -1 when it is not known.
+func sysctl(s *schema.State, key string) int {
+	v, ok := s.Sysctl(key)
+	if !ok {
+		return -1
+	}
+	n, err := strconv.Atoi(v)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+func (w *Walker) readSysctls() {
+	s := w.state
+	w.forward = [2]int{sysctl(s, "net.ipv4.ip_forward"), sysctl(s, "net.ipv6.conf.all.forwarding")}
+	w.rpAll = max(sysctl(s, "net.ipv4.conf.all.rp_filter"), 0)
+	w.ignoreLinkdown = sysctl(s, "net.ipv4.conf.all.ignore_routes_with_linkdown") == 1
+	w.callIP = [2]int{sysctl(s, "net.bridge.bridge-nf-call-iptables"), sysctl(s, "net.bridge.bridge-nf-call-ip6tables")}
+}
+
+// callsIP tells whether bridged packets of a family are shown to IP's hooks: the global setting OR that of the bridge
+// (br_nf_pre_routing in net/bridge/br_netfilter_hooks.c). Without the module the settings do not exist.
+func (w *Walker) callsIP(br *device, v6 bool) bool {
+	f := family(v6)
+	if w.callIP[f] == 1 {
+		return true
+	}
+	if w.callIP[f] < 0 || br.link.Bridge == nil {
+		return false
+	}
+	own := br.link.Bridge.NfCallIP
+	if v6 {
+		own = br.link.Bridge.NfCallIP6
+	}
+	return own != nil && *own
+}
+
+func family(v6 bool) int {
+	if v6 {
+		return 1
+	}
+	return 0
+}
+
+// hookChains sorts every base chain to its place.
+func (w *Walker) hookChains() {
+	var ip, nat [2][hooks][]entry
+	var bridge [hooks][]entry
+	in, eg := map[string][]entry{}, map[string][]entry{}
+	for _, t := range w.tables {
+		if t.t.Family == "bridge" && t.usesCT {
+			w.bridgeTracks = true
+		}
+		if t.t.Dormant {
+			continue
+		}
+		for _, c := range t.list {
+			b := newBase(t, c)
+			if b == nil {
+				continue
+			}
+			e := entry{prio: c.c.Priority, base: b}
+			switch h, ok := hookNumber(c.c.Hook); {
+			case c.c.Hook == "ingress" || c.c.Hook == "egress":
+				b.stage = c.c.Hook
+				by := in
+				if c.c.Hook == "egress" {
+					by = eg
+				}
+				for _, dev := range c.c.Devices {
+					by[dev] = append(by[dev], e)
+				}
+			case !ok:
+			case t.t.Family == "bridge":
+				bridge[h] = append(bridge[h], e)
+			default:
+				for f := range 2 {
+					if !familyMatches(t.t.Family, f == 1) {
+						continue
+					}
+					if b.nat {
+						nat[f][h] = append(nat[f][h], e)
+					} else {
+						ip[f][h] = append(ip[f][h], e)
+					}
+				}
+			}
+		}
+	}
+	for f := range 2 {
+		for h := range hooks {
+			if len(nat[f][h]) > 0 {
+				w.nat[f][h] = group(nat[f][h])
+			}
+			if h == prerouting || h == output {
+				ip[f][h] = append(ip[f][h], entry{prio: -200, kind: entryTrack})
+			}
+			if h != forward {
+				ip[f][h] = append(ip[f][h], entry{prio: natPriority(h), kind: entryNAT})
+			}
+			w.groups[f][h] = group(ip[f][h])
+		}
+	}
+	for h := range hooks {
+		if h == prerouting {
+			bridge[h] = append(bridge[h], entry{prio: 0, kind: entryCallIP}, entry{prio: -200, kind: entryTrack})
+		}
+		if h == forward {
+			bridge[h] = append(bridge[h], entry{prio: 0, kind: entryCallIP})
+		}
+		w.bridge[h] = group(bridge[h])
+	}
+	for dev, e := range in {
+		w.ingress[dev] = group(e)
+	}
+	for dev, e := range eg {
+		w.egress[dev] = group(e)
+	}
+}
+
+// natPriority is where the NAT core stands (NF_IP_PRI_NAT_DST and NF_IP_PRI_NAT_SRC), whatever priority its chains ask for.
+func natPriority(h hook) int32 {
+	if h == prerouting || h == output {
+		return -100
+	}
+	return 100
+}
+
+func hookNumber(name string) (hook, bool) {
+	i := slices.Index(hookNames[:], name)
+	return hook(i), i >= 0
+}
+
+func familyMatches(f string, v6 bool) bool {
+	switch f {
+	case "inet":
+		return true
+	case "ip":
+		return !v6
+	case "ip6":
+		return v6
+	}
+	return false
+}
+
+// group sorts by priority and puts equals together.
+func group(es []entry) [][]entry {
+	slices.SortStableFunc(es, func(a, b entry) int { return cmp.Compare(a.prio, b.prio) })
+	var out [][]entry
+	for i := 0; i < len(es); {
+		j := i + 1
+		for j < len(es) && es[j].prio == es[i].prio {
+			j++
+		}
+		out = append(out, es[i:j:j])
+		i = j
+	}
+	return out
+}
