@@ -16,52 +16,56 @@ const (
 )
 
 // check lets every goal be judged before (live) and after (foreseen), and looks for remedies for those that fail because
-// of a foreign rule.
-func (h *healer) check() ([]Check, error) {
-	before := trace.New(h.r.live)
+// of a foreign rule. unchanged says that no step was found yet: then both states are the same and are judged once.
+func (h *healer) check(unchanged bool) ([]Check, error) {
 	checks := make([]Check, len(h.r.Goals))
-	for i := range h.r.Goals {
-		g := &h.r.Goals[i]
-		checks[i].Goal = *g
-		checks[i].Before = h.judge(before, h.r.live, g, true)
+	for i, res := range h.judgeAll(h.r.live, true) {
+		checks[i] = Check{Goal: h.r.Goals[i], Before: res, After: res}
 	}
-	if err := h.healAll(); err != nil {
-		return nil, err
+	if !unchanged {
+		h.foreseen(checks)
 	}
-	after := trace.New(h.state)
-	for i := range h.r.Goals {
-		checks[i].After = h.judge(after, h.state, &h.r.Goals[i], false)
+	for i := range checks {
+		if c := &checks[i]; c.Goal.Allow && c.After.Status != "ok" {
+			if err := h.healGoal(&h.r.Goals[i]); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(h.remedies) > 0 {
+		h.foreseen(checks)
 	}
 	return checks, nil
 }
 
-// healAll repeats until no remedy changes anything: a flow that passes one rule may die at the next.
-func (h *healer) healAll() error {
+func (h *healer) foreseen(checks []Check) {
+	for i, res := range h.judgeAll(h.state, false) {
+		checks[i].After = res
+	}
+}
+
+func (h *healer) judgeAll(s *schema.State, rely bool) []CheckResult {
+	w := trace.New(s)
+	out := make([]CheckResult, len(h.r.Goals))
+	for i := range h.r.Goals {
+		out[i] = h.judge(w, s, &h.r.Goals[i], rely)
+	}
+	return out
+}
+
+// healGoal repeats until no remedy changes anything: a flow that passes one rule may die at the next.
+func (h *healer) healGoal(g *schema.Goal) error {
 	for range maxRounds {
-		changed := false
-		w := trace.New(h.state)
-		for i := range h.r.Goals {
-			g := &h.r.Goals[i]
-			if !g.Allow {
-				continue
-			}
-			healed, err := h.healGoal(w, g)
-			if err != nil {
-				return err
-			}
-			if healed {
-				changed = true
-				w = trace.New(h.state)
-			}
-		}
-		if !changed {
-			return nil
+		changed, err := h.healFlow(trace.New(h.state), g)
+		if err != nil || !changed {
+			return err
 		}
 	}
 	return nil
 }
 
-func (h *healer) healGoal(w *trace.Walker, g *schema.Goal) (bool, error) {
+// healFlow heals the first flow of a goal that can be.
+func (h *healer) healFlow(w *trace.Walker, g *schema.Goal) (bool, error) {
 	for _, q := range h.queries(h.state, g) {
 		for _, f := range w.Flows(q, maxFlows) {
 			res := w.Walk(f)
@@ -167,9 +171,7 @@ func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 		if !from.specific && !to.specific {
 			continue // neither side says which family it speaks
 		}
-		for _, q := range h.pair(s, g, from, to) {
-			out = append(out, q)
-		}
+		out = append(out, h.pair(s, g, from, to)...)
 	}
 	return out
 }
@@ -216,7 +218,16 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 boo
 		sd.dev, sd.bridge = h.deviceOf(s, sd.addrs[0])
 		return sd, true
 	case "outside", "any":
-		return h.outside(s, v6)
+		l := h.layout(s)
+		i := 0
+		if v6 {
+			i = 1
+		}
+		if l.outside[i] == nil {
+			sd, ok := h.outside(s, v6)
+			l.outside[i] = &outsideSide{sd, ok}
+		}
+		return l.outside[i].side, l.outside[i].ok
 	}
 	return side{}, false
 }
@@ -226,10 +237,7 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 boo
 func (h *healer) representatives(e schema.Endpoint, prefixes []netip.Prefix) []netip.Addr {
 	var out []netip.Addr
 	if e.Kind == "network" {
-		for _, guest := range h.r.Guests {
-			if guest.Network != e.Address {
-				continue
-			}
+		for _, guest := range h.r.guestsOf[e.Address] {
 			for _, ip := range guest.IPs {
 				if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 					out = append(out, ip)
@@ -269,11 +277,8 @@ func firstHost(p netip.Prefix) netip.Addr {
 
 // anyPort is a port of the bridge that a guest of the network sits behind: of a declared guest, "" where none is known.
 func (h *healer) anyPort(s *schema.State, e schema.Endpoint) string {
-	for _, g := range h.r.Guests {
-		if g.Device == "" || (g.Network != e.Address && g.Address != e.Address) {
-			continue
-		}
-		if l := s.Link(g.Device); l != nil {
+	for _, g := range h.r.guestsOf[e.Address] {
+		if g.Device != "" && s.Link(g.Device) != nil {
 			return g.Device
 		}
 	}

@@ -15,6 +15,13 @@ type layout struct {
 	routes []*schema.Route         // of table main, longest prefix first
 	byBits map[int]map[netip.Prefix]*schema.Route
 	bits   []int
+	// outside is the side that stands for the outside, per family, once it was asked for.
+	outside [2]*outsideSide
+}
+
+type outsideSide struct {
+	side side
+	ok   bool
 }
 
 func newLayout(s *schema.State) *layout {

@@ -42,7 +42,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	checks, err := h.check()
+	checks, err := h.check(len(ordered) == 0 && len(h.marked) == 0)
 	if err != nil {
 		return nil, err
 	}
@@ -118,8 +118,8 @@ func (h *healer) withRemedies(drafts []*draft) ([]*draft, error) {
 	all := append(slices.Clone(drafts), h.ruleDrafts()...)
 	all = append(all, h.fileDrafts()...)
 	ordered, err := order(all)
-	if err != nil {
-		return nil, err
+	if err != nil || (len(all) == len(drafts) && len(h.marked) == 0) {
+		return ordered, err // foresee has gone through these very steps
 	}
 	return ordered, h.rehearse(ordered)
 }

@@ -21,6 +21,8 @@ type resolved struct {
 	addresses map[schema.Ref]string
 	// declared are the devices the file speaks of, by name: the address of their block.
 	networks map[string]*schema.Network // by device
+	byBlock  map[string]*schema.Network // by address of the block
+	guestsOf map[string][]*schema.Guest // by the address of their network, and each by its own
 }
 
 // move carries what sits on a NIC to its bridge, or back.
@@ -38,12 +40,21 @@ type routeMove struct{ old, moved *schema.Route }
 func resolve(live *schema.State, d *schema.Desired) *resolved {
 	own := *d
 	own.Guests = slices.Clone(d.Guests)
-	r := &resolved{live: live, Desired: &own, want: d.State.Clone(), addresses: map[schema.Ref]string{}, networks: map[string]*schema.Network{}}
+	r := &resolved{
+		live: live, Desired: &own, want: d.State.Clone(), addresses: map[schema.Ref]string{}, networks: map[string]*schema.Network{},
+		byBlock: map[string]*schema.Network{}, guestsOf: map[string][]*schema.Guest{},
+	}
 	for ref, a := range d.Addresses {
 		r.addresses[ref] = a
 	}
 	for i := range own.Networks {
-		r.networks[own.Networks[i].Device] = &own.Networks[i]
+		n := &own.Networks[i]
+		r.networks[n.Device], r.byBlock[n.Address] = n, n
+	}
+	for i := range own.Guests {
+		g := &own.Guests[i]
+		r.guestsOf[g.Network] = append(r.guestsOf[g.Network], g)
+		r.guestsOf[g.Address] = append(r.guestsOf[g.Address], g)
 	}
 	r.findGuests()
 	r.missingLinks()
@@ -101,6 +112,7 @@ func (r *resolved) findGuests() {
 		l := &schema.Link{Name: g.Device, Master: new(n.Device), Up: new(true)}
 		r.wantLink(l, g.Address)
 	}
+	r.Goals = slices.Clone(r.Goals)
 	for i := range r.Goals {
 		r.Goals[i].From.Port, r.Goals[i].To.Port = r.portOf(r.Goals[i].From), r.portOf(r.Goals[i].To)
 	}
@@ -110,22 +122,13 @@ func (r *resolved) portOf(e schema.Endpoint) string {
 	if e.Kind != "guest" {
 		return e.Port
 	}
-	for _, g := range r.Guests {
-		if g.Address == e.Address {
-			return g.Device
-		}
+	for _, g := range r.guestsOf[e.Address] {
+		return g.Device
 	}
 	return e.Port
 }
 
-func (r *resolved) network(address string) *schema.Network {
-	for i := range r.Networks {
-		if r.Networks[i].Address == address {
-			return &r.Networks[i]
-		}
-	}
-	return nil
-}
+func (r *resolved) network(address string) *schema.Network { return r.byBlock[address] }
 
 // missingLinks takes out of the wish what vmnet cannot create: NICs and taps that are not there.
 func (r *resolved) missingLinks() {
