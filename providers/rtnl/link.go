@@ -62,6 +62,8 @@ func decodeLink(b []byte) (rawLink, bool) {
 			f.ParentIndex = int(int32(u32(v)))
 		case unix.IFLA_GROUP:
 			f.Group = u32(v)
+		case unix.IFLA_CARRIER:
+			f.NoCarrier = u8(v) == 0
 		case unix.IFLA_OPERSTATE:
 			f.OperState = operState(u8(v))
 		case unix.IFLA_LINKINFO:

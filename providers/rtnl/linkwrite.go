@@ -241,8 +241,9 @@ func encodePeer(m *message, name string) {
 	m.u32(unix.IFLA_NUM_RX_QUEUES, 1)
 }
 
-// encodeBridge writes all options that are set. The kernel takes the forward delay before STP, whatever the order here:
-// right for a new bridge.
+// encodeBridge writes forward delay and STP. The kernel takes the forward delay first, whatever the order here: right for a
+// new bridge. The switches follow by an update, which asks only for what is not so already: a kernel built without VLAN
+// filtering refuses to be told that it is off.
 func encodeBridge(m *message, b *schema.Bridge) {
 	if b == nil {
 		return
@@ -252,11 +253,6 @@ func encodeBridge(m *message, b *schema.Bridge) {
 	}
 	if b.STP != nil {
 		m.u32(unix.IFLA_BR_STP_STATE, uint32(bit(*b.STP)))
-	}
-	for _, f := range bridgeFlags(b) {
-		if *f.field != nil {
-			m.flag(f.attr, **f.field)
-		}
 	}
 }
 
