@@ -48,17 +48,17 @@ func (h *host) createAddress(a *schema.Address) error {
 // filled is a copy of an address with every open field as the kernel fills it.
 func filled(want *schema.Address) *schema.Address {
 	a := schema.Clone(want).(*schema.Address)
-	scope := "global"
-	switch ip := a.Prefix.Addr(); {
-	case ip.IsLoopback():
-		scope = "host"
-	case ip.Is6() && ip.IsLinkLocalUnicast():
-		scope = "link"
+	if ip := a.Prefix.Addr(); ip.Is6() { // the kernel goes by the address, whatever is asked
+		scope := "global"
+		switch {
+		case ip.IsLoopback():
+			scope = "host"
+		case ip.IsLinkLocalUnicast():
+			scope = "link"
+		}
+		a.Scope, a.Label = &scope, nil
 	}
-	if a.Prefix.Addr().Is6() { // the kernel goes by the address, whatever is asked
-		a.Scope, a.Label = &scope, new("")
-	}
-	a.Scope = or(a.Scope, scope)
+	a.Scope = or(a.Scope, "global")
 	if value(a.Label) == "" && a.Prefix.Addr().Is4() {
 		a.Label = &a.Link
 	}
@@ -282,7 +282,9 @@ func kernelRoute(table uint32, typ string, l *schema.Link, dst netip.Prefix, met
 func (h *host) up4(link string) {
 	l := h.Link(link)
 	if l.Type == "loopback" && len(h.addresses(link, true)) == 0 {
-		h.put(filled(&schema.Address{Link: link, Prefix: netip.MustParsePrefix("127.0.0.1/8")}))
+		h.put(filled(&schema.Address{
+			Link: link, Prefix: netip.MustParsePrefix("127.0.0.1/8"), Scope: new("host"), Proto: new(uint8(protoKernelLo)),
+		}))
 	}
 	for ref, r := range h.kernelRoutes4(link) {
 		if h.Get(ref) == nil {

@@ -39,8 +39,7 @@ func (h *host) createLink(want *schema.Link) error {
 		return fmt.Errorf("links of type %q: %w", want.Type, ErrUnmodelled)
 	}
 	l := h.newLink(want.Name, want.Type)
-	// A tun device takes its address and MTU only afterwards (drivers/net/tun.c); so does a bridge its MTU, for else it
-	// would follow its ports (br_mtu_auto_adjust).
+	// A tun device takes its address and MTU only afterwards (drivers/net/tun.c).
 	late := want.Type == "tap" || want.Type == "tun"
 	if mac := value(want.MAC); mac != "" && !late {
 		if err := checkMAC(mac); err != nil {
@@ -57,6 +56,7 @@ func (h *host) createLink(want *schema.Link) error {
 			return err
 		}
 		l.MTU = &mtu
+		l.Facts.MTUSet = l.Type == "bridge" // the provider sees to that
 	}
 	if err := h.plug(l, want.Pair); err != nil {
 		return err
@@ -238,6 +238,19 @@ func (h *host) above(l *schema.Link) []*schema.Link {
 	return up
 }
 
+// changeLink is updateLink without what follows others by itself.
+func (h *host) changeLink(c schema.Change, after *schema.Link) error {
+	state, mac := followers(h.Link(after.Name), c.Before.(*schema.Link), after)
+	a := schema.Clone(after).(*schema.Link)
+	if state && a.Port != nil {
+		a.Port.State = nil
+	}
+	if mac {
+		a.MAC = nil
+	}
+	return h.updateLink(a)
+}
+
 // updateLink sets what differs, in the provider's order: down, out of the old master, properties, into the new master, up,
 // and the state of a port last.
 func (h *host) updateLink(after *schema.Link) error {
@@ -261,8 +274,10 @@ func (h *host) updateLink(after *schema.Link) error {
 			return err
 		}
 	}
-	if err := h.setPort(name, after); err != nil {
-		return err
+	if value(h.Link(name).Master) != "" { // what a whole object still says of the port it was does not count
+		if err := h.setPort(name, after); err != nil {
+			return err
+		}
 	}
 	if differs(was.Up, after.Up) && *after.Up {
 		h.setUp(name, true)

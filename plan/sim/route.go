@@ -97,7 +97,7 @@ func (h *host) checkLeg(r *schema.Route, leg schema.NextHop, six bool) error {
 		return fmt.Errorf("%s is not up: %w", l.Name, unix.ENETDOWN)
 	case !leg.Gateway.IsValid():
 		return nil
-	case h.isLocal(leg.Gateway):
+	case six && h.isLocal(leg.Gateway): // IPv4 takes it, and means the link
 		return fmt.Errorf("gateway %s is an address of this host: %w", leg.Gateway, unix.EINVAL)
 	case leg.OnLink || leg.Gateway.Is6() && leg.Gateway.IsLinkLocalUnicast():
 		return nil

@@ -121,7 +121,7 @@ func (h *host) do(c schema.Change) error {
 	}
 	switch c.Ref.Kind {
 	case schema.KindLink:
-		return split(c, h.createLink, h.deleteLink, h.updateLink)
+		return split(c, h.createLink, h.deleteLink, func(after *schema.Link) error { return h.changeLink(c, after) })
 	case schema.KindAddress:
 		return split(c, h.createAddress, h.deleteAddress, h.updateAddress)
 	case schema.KindRoute:
@@ -179,7 +179,14 @@ func (h *host) check(c schema.Change) error {
 	case c.Before == nil:
 		return nil
 	}
-	if diffs := schema.Compare(live, basis(c)); len(diffs) > 0 {
+	diffs := schema.Compare(live, basis(live, c))
+	if r, ok := live.(*schema.Route); ok { // Compare passes over a source that is not set
+		b := c.Before.(*schema.Route)
+		if r.Source != b.Source || !slices.Equal(r.Other, b.Other) {
+			return fmt.Errorf("it is not as planned: src %v: %w", r.Source, ErrChanged)
+		}
+	}
+	if len(diffs) > 0 {
 		return fmt.Errorf("it is not as planned: %v: %w", diffs, ErrChanged)
 	}
 	return nil
@@ -212,9 +219,9 @@ func (h *host) live(c schema.Change) schema.Object {
 	return live
 }
 
-// basis is the part of c.Before that has to hold: not whether a bridge's address is pinned, which nobody can take back,
-// and not the state of a port that this change does not touch, which follows the carrier by itself.
-func basis(c schema.Change) schema.Object {
+// basis is the part of c.Before that has to hold: not whether a bridge's address is pinned, which nobody can take back; and
+// not what follows others by itself and is not to change now (followers).
+func basis(live schema.Object, c schema.Change) schema.Object {
 	before, ok := c.Before.(*schema.Link)
 	if !ok {
 		return c.Before
@@ -222,12 +229,24 @@ func basis(c schema.Change) schema.Object {
 	b := *before
 	b.MACPinned = nil
 	after, _ := c.After.(*schema.Link)
-	if b.Port != nil && (after == nil || after.Port == nil || !differs(b.Port.State, after.Port.State)) {
+	state, mac := followers(live.(*schema.Link), before, after)
+	if state && b.Port != nil {
 		port := *b.Port
 		port.State = nil
 		b.Port = &port
 	}
+	if mac {
+		b.MAC = nil
+	}
 	return &b
+}
+
+// followers tells which of two properties are none of the change's business: the state of a port, which follows the
+// carrier, and the address of a bridge that is not pinned, which follows its ports. A nil after deletes.
+func followers(live, before, after *schema.Link) (state, mac bool) {
+	state = after == nil || after.Port == nil || before.Port == nil || !differs(before.Port.State, after.Port.State)
+	mac = live.Type == "bridge" && !value(live.MACPinned) && (after == nil || !differs(before.MAC, after.MAC))
+	return state, mac
 }
 
 // differs tells whether want asks for something that have is not.

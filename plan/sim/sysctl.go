@@ -30,6 +30,7 @@ func (h *host) setSysctl(c *schema.Sysctl) error {
 	if family, link, name, ok := schema.SplitLinkSysctl(c.Key); ok {
 		return h.setLinkSysctl(family, link, name, c)
 	}
+	old, _ := h.Sysctl(c.Key)
 	h.put(schema.Clone(c))
 	switch c.Key {
 	case ipForward, forward4All: // inet_forward_change
@@ -45,7 +46,7 @@ func (h *host) setSysctl(c *schema.Sysctl) error {
 		return h.eachLink("ipv6", "disable_ipv6", c.Value)
 	}
 	if name, ok := strings.CutPrefix(c.Key, "net.ipv4.conf.default."); ok && name != "forwarding" {
-		h.spreadDefault(name, c.Value)
+		h.spreadDefault(name, old, c.Value)
 	}
 	return nil
 }
@@ -71,14 +72,14 @@ func (h *host) eachLink(family, name, value string) error {
 	return nil
 }
 
-// spreadDefault hands a new default on to the links that never had an IPv4 address (devinet_copy_dflt_conf). A value
-// given to such a link by itself is told from a default only by being different.
-func (h *host) spreadDefault(name, value string) {
+// spreadDefault hands a new default on to the links that never had an IPv4 address and were not given a value of their own
+// (devinet_copy_dflt_conf). Neither is to be seen: links without an address that have the old default are taken for such.
+func (h *host) spreadDefault(name, from, to string) {
 	for _, r := range slices.Clone(h.Refs(schema.KindLink)) {
 		key := schema.LinkSysctl("ipv4", r.Name, name)
-		if old, ok := h.Sysctl(key); ok && old == "0" && old != value && len(h.addresses(r.Name, true)) == 0 {
+		if v, ok := h.Sysctl(key); ok && v == from && len(h.addresses(r.Name, true)) == 0 {
 			h.touch(r)
-			h.SetLinkSysctl(key, value)
+			h.SetLinkSysctl(key, to)
 		}
 	}
 }

@@ -32,7 +32,8 @@ func addressRows() []row {
 		{name: "add the same address with another length", given: with(running(), create(a("10.0.0.1/24", nil))), do: create(a("10.0.0.1/16", nil))},
 		{name: "add the same address to another link", given: with(running(), create(a("10.0.0.1/24", nil))), do: create(address("v1", "10.0.0.1/24"))},
 		{name: "add to the loopback", do: create(address("lo", "192.0.2.1/32"))},
-		{name: "add a second one to the loopback's network", do: create(address("lo", "127.0.0.2/8"))},
+		{name: "add a second one to the loopback's network", do: create(&schema.Address{Link: "lo", Prefix: prefix("127.0.0.2/8"), Scope: new("host")})},
+		{name: "add a second one of another scope to the loopback", do: create(address("lo", "127.0.0.2/8")), fails: errAny},
 		{name: "add twice", given: with(running(), create(a("10.0.0.1/24", nil))), do: create(a("10.0.0.1/24", nil)), fails: fs.ErrExist},
 		{name: "add to a link that is not there", do: create(a("10.0.0.1/24", nil)), fails: fs.ErrNotExist},
 		{
@@ -159,7 +160,7 @@ func routeRows() []row {
 		{name: "add over a link that is not there", do: create(direct("10.8.0.0/16", "v0")), fails: fs.ErrNotExist},
 		{name: "add over a link that is down", given: pair(), do: create(direct("10.8.0.0/16", "v0")), fails: errAny},
 		{name: "add by a router out of reach", given: given, do: create(via("10.8.0.0/16", "192.0.2.1", "v0", 0)), fails: errAny},
-		{name: "add by a router that is the host", given: given, do: create(via("10.8.0.0/16", "10.0.0.1", "v0", 0)), fails: errAny},
+		{name: "add by a router that is the host", given: given, do: create(via("10.8.0.0/16", "10.0.0.1", "v0", 0))},
 		{name: "add with a source that is not here", given: given, do: create(fill(direct("10.8.0.0/16", "v1"), func(r *schema.Route) { r.Source = ip("192.0.2.1") })), fails: errAny},
 		{name: "delete", given: with(given, create(direct("10.8.0.0/16", "v0"))), do: remove(direct("10.8.0.0/16", "v0"))},
 		{name: "delete what is not there", given: given, do: remove(direct("10.8.0.0/16", "v0")), fails: fs.ErrNotExist},
@@ -190,6 +191,7 @@ func route6Rows() []row {
 		{name: "add over a link that is not there", do: create(direct("2001:db8:8::/48", "v0")), fails: fs.ErrNotExist},
 		{name: "add over a link that is down", given: pair(), do: create(direct("2001:db8:8::/48", "v0")), fails: errAny},
 		{name: "add by a router out of reach", given: given, do: create(via("2001:db8:8::/48", "2001:db8:99::1", "v0", 1024)), fails: errAny},
+		{name: "add by a router that is the host", given: given, do: create(via("2001:db8:8::/48", "2001:db8::1", "v0", 1024)), fails: errAny},
 		{name: "add without a metric", given: given, do: create(via("2001:db8:8::/48", "2001:db8::8", "v0", 0)), fails: errAny},
 		{name: "delete", given: with(given, create(direct("2001:db8:8::/48", "v0"))), do: remove(direct("2001:db8:8::/48", "v0"))},
 		{name: "delete what is not there", given: given, do: remove(direct("2001:db8:8::/48", "v0")), fails: fs.ErrNotExist},
@@ -228,7 +230,7 @@ func neighbourRows() []row {
 		{name: "delete", given: with(addressed(), create(neighbour("v0", "10.0.0.7"))), do: remove(neighbour("v0", "10.0.0.7"))},
 		{name: "delete what is not there", given: addressed(), do: remove(neighbour("v0", "10.0.0.7")), fails: fs.ErrNotExist},
 		{name: "a bridge that takes another address forgets", given: with(running(),
-			create(&schema.Link{Name: "br0", Type: "bridge", Up: new(true)}), create(address("br0", "10.5.0.1/24")), create(neighbour("br0", "10.5.0.7"))),
+			create(&schema.Link{Name: "br0", Type: "bridge"}), up("br0"), create(address("br0", "10.5.0.1/24")), create(neighbour("br0", "10.5.0.7"))),
 			do: master("v0", "br0")},
 	}
 }

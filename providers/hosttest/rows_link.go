@@ -78,7 +78,7 @@ func linkRows() []row {
 			Name: "br0", Type: "bridge", Alias: new("vmnet:bridge.lan"), MTU: new(uint32(1400)), MAC: new("02:00:00:00:00:01"),
 			MACPinned: new(true), Up: new(true), Bridge: &schema.Bridge{STP: new(false), ForwardDelay: new(uint32(0)), McastSnoop: new(false)},
 		})},
-		{name: "make a bridge that is up and has no address given", do: create(&schema.Link{Name: "br0", Type: "bridge", Up: new(true), MAC: nil})},
+		{name: "a bridge without ports and without an address given comes up", given: []change{create(&schema.Link{Name: "br0", Type: "bridge"})}, do: up("br0")},
 		{name: "make a veth", do: create(&schema.Link{Name: "v0", Type: "veth", Pair: "v1", MAC: new("06:00:00:00:00:10")})},
 		{name: "make a link twice", given: []change{bridge("br0", "02:00:00:00:00:01")}, do: bridge("br0", "02:00:00:00:00:02"), fails: fs.ErrExist},
 		{
@@ -189,6 +189,8 @@ func bridgeRows() []row {
 }
 
 func portRows() []row {
+	// A change of carrier that is still under way would enable the port again (br_port_carrier_check).
+	calm := with(bridged(), pause)
 	rows := []row{
 		{name: "join", given: with(running(), bridge("br0", "02:00:00:00:00:01"), up("br0")), do: master("v0", "br0")},
 		{name: "join a bridge that is down", given: with(running(), bridge("br0", "02:00:00:00:00:01")), do: master("v0", "br0")},
@@ -206,14 +208,9 @@ func portRows() []row {
 			do:    master("v0", "br1"),
 		},
 		{name: "leave with switches", given: with(bridged(), port("v0", schema.Port{Isolated: new(true), Learning: new(false)})), do: master("v0", "")},
-		{name: "switches of what is no port", given: running(), do: func(s *schema.State) schema.Change {
-			after := schema.Clone(s.Link("v0")).(*schema.Link)
-			after.Port = &schema.Port{Isolated: new(true)}
-			return schema.Change{Ref: after.Ref(), Before: s.Link("v0"), After: after}
-		}, fails: errAny},
-		{name: "disabled", given: bridged(), do: port("v0", schema.Port{State: new("disabled")})},
-		{name: "blocking without STP", given: with(bridged(), port("v0", schema.Port{State: new("disabled")})), do: port("v0", schema.Port{State: new("forwarding")})},
-		{name: "a disabled port recovers when it is set down and up", given: with(bridged(), port("v0", schema.Port{State: new("disabled")}), down("v0")), do: up("v0")},
+		{name: "disabled", given: calm, do: port("v0", schema.Port{State: new("disabled")})},
+		{name: "blocking without STP", given: with(calm, port("v0", schema.Port{State: new("disabled")})), do: port("v0", schema.Port{State: new("forwarding")})},
+		{name: "a disabled port recovers when it is set down and up", given: with(calm, port("v0", schema.Port{State: new("disabled")}), down("v0")), do: up("v0")},
 	}
 	for name, p := range map[string]schema.Port{
 		"isolated": {Isolated: new(true)}, "hairpin": {Hairpin: new(true)}, "no learning": {Learning: new(false)},

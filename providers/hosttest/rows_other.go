@@ -31,7 +31,10 @@ func sysctlRows() []row {
 		{name: "route the loopback's network", given: addressed(), do: sysctl("net.ipv4.conf.v0.route_localnet", "1")},
 		{name: "a setting of its own", do: sysctl("net.ipv4.icmp_echo_ignore_all", "1")},
 		{name: "a setting that is no number", given: addressed(), do: sysctl("net.ipv4.conf.v0.rp_filter", "loose"), fails: errAny},
-		{name: "of a link that is not there", do: remove(&schema.Sysctl{Key: "net.ipv4.conf.v0.rp_filter", Value: "0"}), fails: errAny},
+		{name: "of a link that is not there", do: func(*schema.State) schema.Change {
+			before, after := schema.Sysctl{Key: "net.ipv4.conf.v0.rp_filter", Value: "0"}, schema.Sysctl{Key: "net.ipv4.conf.v0.rp_filter", Value: "1"}
+			return schema.Change{Ref: before.Ref(), Before: &before, After: &after}
+		}, fails: fs.ErrNotExist},
 		{
 			name: "make one", fails: fs.ErrNotExist,
 			do: create(&schema.Sysctl{Key: "net.ipv4.nosuch", Value: "1"}),

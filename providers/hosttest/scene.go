@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/schema"
 )
@@ -79,8 +81,12 @@ func (s *scene) fatal(format string, args ...any) {
 	s.t.Fatalf(format+"\nafter:\n%s", append(args, lines(s.log))...)
 }
 
-// sameError tells whether two errors are the same to a caller.
+// sameError tells whether two errors are the same to a caller. EADDRNOTAVAIL is "not there" of what is deleted, and "not
+// allowed" of what is made: it counts as either.
 func sameError(a, b error) bool {
+	if errors.Is(a, unix.EADDRNOTAVAIL) {
+		return true
+	}
 	for _, target := range []error{fs.ErrExist, fs.ErrNotExist} {
 		if errors.Is(a, target) != errors.Is(b, target) {
 			return false
@@ -143,6 +149,9 @@ func factsDiff(model, live *schema.State) []string {
 				continue
 			}
 			add(m, "carrier", m.Facts.Carrier, l.Facts.Carrier)
+			if m.Type == "bridge" {
+				add(m, "no carrier", m.Facts.NoCarrier, l.Facts.NoCarrier)
+			}
 			add(m, "conf4", spell(m.Facts.IPv4), spell(l.Facts.IPv4))
 			add(m, "conf6", spell(m.Facts.IPv6), spell(l.Facts.IPv6))
 		case *schema.Address:

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/schema"
@@ -58,7 +59,7 @@ func groups() map[string][]row {
 func (r row) run(s *scene) {
 	s.t.Helper()
 	for _, g := range r.given {
-		s.must(g(s.live))
+		s.step(g)
 	}
 	before := s.live
 	c := r.do(before)
@@ -249,6 +250,22 @@ func inverseNow(live *schema.State, c schema.Change) schema.Change {
 	}
 	return i
 }
+
+// step makes one change, or waits: pause gives an empty one.
+func (s *scene) step(f change) {
+	s.t.Helper()
+	if c := f(s.live); c.Ref != (schema.Ref{}) {
+		s.must(c)
+	} else if _, fake := s.host.(*Fake); !fake {
+		time.Sleep(calmTime)
+	}
+}
+
+// calmTime is longer than the second for which the kernel gathers changes of carrier.
+const calmTime = 1200 * time.Millisecond
+
+// pause waits on a real host until changes of carrier are through.
+func pause(*schema.State) schema.Change { return schema.Change{} }
 
 // create makes o.
 func create(o schema.Object) change {
