@@ -7,7 +7,7 @@ type Code string
 // CodeInfo is what "explain" says of a code.
 type CodeInfo struct {
 	Code  Code   `json:"code"`
-	Title string `json:"title"` // the Summary of every diagnostic with this code
+	Title string `json:"title"` // the Summary of its diagnostics, but for those of the HCL library, which say it closer
 	Why   string `json:"why"`
 	Cure  string `json:"cure"`
 }

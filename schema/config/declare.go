@@ -58,7 +58,7 @@ func kindNames(specs []blockSpec) []string {
 // otherWords are words of other tools, and ours for the same thing.
 func otherWords() map[string]string {
 	return map[string]string{
-		"network": "nat, host_only or bridge", "vm": "guest", "interface": "adapter", "nic": "adapter",
+		"network": "nat, host_only or bridge", "networks": "nat, host_only or bridge", "vm": "guest", "interface": "adapter", "nic": "adapter",
 		"expectation": "expect", "hostonly": "host_only", "port_forward": "forward", "var": "variable", "local": "locals",
 		"terraform": "vmnet", "settings": "vmnet",
 		"cidr": "subnet", "ip": "address", "ip_address": "address", "hwaddr": "mac", "mac_address": "mac",
@@ -69,13 +69,10 @@ func otherWords() map[string]string {
 
 // hint is " Did you mean …?" for a name that is not among the candidates.
 func hint(name string, candidates []string) string {
-	if s := didYouMean(name, candidates); s != "" {
-		return s
-	}
 	if w := otherWords()[strings.ToLower(name)]; w != "" && slices.Contains(candidates, strings.Fields(strings.ReplaceAll(w, ",", ""))[0]) {
 		return fmt.Sprintf(" Here it is called %s.", w)
 	}
-	return ""
+	return didYouMean(name, candidates)
 }
 
 // declare checks the shape of every block and gives each a node, without evaluating anything.
@@ -209,7 +206,7 @@ func (l *loader) checkNested(b *hclsyntax.Block, s *blockSpec) {
 	seen := map[string]*hclsyntax.Block{}
 	for _, n := range b.Body.Blocks {
 		if !slices.Contains(s.nested, n.Type) {
-			l.fail(codeUnknownBlock, where{rng: n.TypeRange, in: b}, "A %s block holds no %q block.%s %s", b.Type, n.Type, hint(n.Type, slices.Concat(s.nested, s.attrs)), nestedCure(b, n, s))
+			l.fail(codeUnknownBlock, where{rng: n.TypeRange, in: b}, "A %s block holds no %q block.%s %s", b.Type, n.Type, hint(n.Type, s.nested), nestedCure(b, n, s))
 			continue
 		}
 		if len(n.Labels) > 0 {

@@ -3,7 +3,9 @@ package config
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/agext/levenshtein"
@@ -67,7 +69,15 @@ func followsFromSyntax(c Code) bool {
 
 // adopt takes over diagnostics of the HCL library under one of our codes.
 func (l *loader) adopt(c Code, w where, diags hcl.Diagnostics) {
-	for _, d := range diags {
+	for i, d := range diags {
+		if d.Summary == "Invalid multi-line string" && i > 0 {
+			continue // one quotation mark that is not closed gives one for each line after it
+		}
+		if f, ok := hcl.DiagnosticExtra[hclsyntax.FunctionCallUnknownDiagExtra](d); ok {
+			// The library suggests by the order of a map.
+			name := f.CalledFunctionName()
+			d.Detail = fmt.Sprintf("There is no function %q.%s", name, didYouMean(name, slices.Collect(maps.Keys(l.funcs))))
+		}
 		d.Extra = c
 		if d.Subject == nil && w.rng.Filename != "" {
 			d.Subject = w.rng.Ptr()
@@ -104,11 +114,12 @@ func sorted(diags hcl.Diagnostics) hcl.Diagnostics {
 	})
 }
 
-// suggest is the candidate nearest to a misspelt name, or "".
+// suggest is the candidate nearest to a misspelt name, or "". Up to three letters may differ, and fewer in short names,
+// where everything is near to everything.
 func suggest(name string, candidates []string) string {
-	best, dist := "", 4
+	best, dist := "", min(3, len(name)/2)+1
 	for _, c := range slices.Sorted(slices.Values(candidates)) {
-		if d := levenshtein.Distance(name, c, nil); d < dist && d < max(len(name), len(c)) && d < len(c) {
+		if d := levenshtein.Distance(name, c, nil); d < dist && 2*d <= len(c) {
 			best, dist = c, d
 		}
 	}
@@ -121,6 +132,15 @@ func didYouMean(name string, candidates []string) string {
 		return fmt.Sprintf(" Did you mean %q?", s)
 	}
 	return ""
+}
+
+// quoted gives the words sorted and in quotes.
+func quoted(words []string) []string {
+	out := make([]string, len(words))
+	for i, w := range slices.Sorted(slices.Values(words)) {
+		out[i] = strconv.Quote(w)
+	}
+	return out
 }
 
 // listOf prints "a", "a and b", "a, b and c".

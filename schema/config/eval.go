@@ -161,8 +161,23 @@ func (l *loader) evalBlock(n *node) {
 		n.state = failed
 		return
 	}
+	l.checkLength(n)
 	for _, i := range n.instances {
 		n.spec.decode(l, i)
+	}
+}
+
+// maxAddress bounds the length of a block's address: it marks links and rules, and nft(8) takes comments of at most 128
+// bytes (NFTNL_UDATA_COMMENT_MAXLEN).
+const maxAddress = 110
+
+func (l *loader) checkLength(n *node) {
+	for _, i := range n.instances {
+		if len(i.address) > maxAddress {
+			l.fail(codeLabels, n.where(), "The name %s… has %d bytes; it marks what belongs to the block in the kernel, where %d have room. Shorten the label or the key.",
+				strings.ToValidUTF8(i.address[:30], ""), len(i.address), maxAddress)
+			return
+		}
 	}
 }
 
@@ -207,6 +222,9 @@ func (l *loader) evalReference(x *hclsyntax.ScopeTraversalExpr, i *instance) cty
 			l.unknownAttributeOf(x, len(x.Traversal)-len(rest)+n, v, i)
 			return cty.DynamicVal
 		}
+		if index, ok := step.(hcl.TraverseIndex); ok && l.noSuchInstance(x, len(x.Traversal)-len(rest)+n, index, v, i) {
+			return cty.DynamicVal
+		}
 		next, diags := step.(hcl.Traverser).TraversalStep(v)
 		if diags.HasErrors() {
 			l.adopt(codeUnknownReference, i.placeOf(x), diags)
@@ -230,6 +248,26 @@ func (l *loader) unknownAttributeOf(x *hclsyntax.ScopeTraversalExpr, n int, v ct
 	}
 	l.fail(codeUnknownReference, where{rng: step.SrcRange, in: i.node.block, inst: i}, "%s has no attribute %q.%s %s",
 		textOf(x.Traversal[:n]), step.Name, didYouMean(step.Name, names), has)
+}
+
+// noSuchInstance complains about guest.vm["x"] where guest.vm has no such instance.
+func (l *loader) noSuchInstance(x *hclsyntax.ScopeTraversalExpr, n int, step hcl.TraverseIndex, v cty.Value, i *instance) bool {
+	t := v.Type()
+	if !t.IsObjectType() || step.Key.Type() != cty.String || !step.Key.IsKnown() || step.Key.IsNull() || t.HasAttribute(step.Key.AsString()) {
+		return false
+	}
+	var keys []string
+	for k := range t.AttributeTypes() {
+		keys = append(keys, k)
+	}
+	has := fmt.Sprintf("It has %d others.", len(keys)) // a list of thousands helps nobody
+	if len(keys) <= 20 {
+		has = fmt.Sprintf("It has %s.", listOf(quoted(keys)))
+	}
+	key := step.Key.AsString()
+	l.fail(codeUnknownReference, where{rng: step.SrcRange, in: i.node.block, inst: i}, "%s has nothing under %q.%s %s",
+		textOf(x.Traversal[:n]), key, didYouMean(key, keys), has)
+	return true
 }
 
 // textOf prints a reference as it was written.

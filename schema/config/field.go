@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"math/big"
 	"net"
 	"net/netip"
 	"strconv"
@@ -47,10 +48,28 @@ func (l *loader) get(i *instance, name string) field[cty.Value] {
 	return f
 }
 
+// exampleOf is an attribute of strings as it may be written.
+func exampleOf(name string) string {
+	value, ok := map[string]string{
+		"device": `"virbr-lab"`, "subnet": `"10.20.0.0/24"`, "subnet6": `"fd00:20::/64"`, "gateway": `"10.20.0.1"`,
+		"gateway6": `"fd00:20::1"`, "address": `"10.20.0.11"`, "address6": `"fd00:20::11"`, "mac": `"52:54:00:12:34:56"`,
+		"range": `"10.20.0.100-10.20.0.199"`, "required_version": `">= 0.1"`, "confirm": `"120s"`, "foreign": `"fix"`,
+		"risk_limit": `"drop"`, "key": `"net.core.somaxconn"`, "network": "nat.lab", "to": "guest.db1", "from": "any", "value": "1",
+	}[name]
+	if !ok {
+		value = `"…"`
+	}
+	return name + " = " + value
+}
+
 // require complains about an attribute that is not there.
-func (l *loader) require(i *instance, st status, name, example string) {
+func (l *loader) require(i *instance, st status, name string) {
 	if st != absent {
 		return
+	}
+	example := exampleOf(name)
+	if i.node.repeated == forEach && (name == "device" || name == "key") {
+		example = name + " = each.key"
 	}
 	l.fail(codeMissing, i.at(), "%s needs %s. Write, for example: %s", i.node.id(), name, example)
 }
@@ -76,7 +95,7 @@ func (l *loader) text(i *instance, name string) field[string] {
 	return as(l, codeWrongType, l.get(i, name), func(v cty.Value) (string, string) {
 		s, ok := toText(v)
 		if !ok {
-			return "", fmt.Sprintf("%s takes a string, not %s.%s", name, article(v.Type()), insteadOf(v))
+			return "", fmt.Sprintf("%s takes a string, not %s.%s Write, for example: %s", name, article(v.Type()), insteadOf(v), exampleOf(name))
 		}
 		return s, ""
 	})
@@ -99,8 +118,12 @@ func toText(v cty.Value) (string, bool) {
 	case v.Type() == cty.String:
 		return v.AsString(), true
 	case v.Type() == cty.Number:
+		f := v.AsBigFloat()
+		if n, exact := f.Int64(); exact == big.Exact {
+			return strconv.FormatInt(n, 10), true // printing a big.Float takes 50 times as long
+		}
 		// A number of thousands of digits would be printed in full.
-		if f := v.AsBigFloat(); f.MantExp(nil) < 256 && f.MantExp(nil) > -256 {
+		if f.MantExp(nil) < 256 && f.MantExp(nil) > -256 {
 			return f.Text('f', -1), true
 		}
 	}
@@ -112,7 +135,7 @@ func (l *loader) flag(i *instance, name string) field[bool] {
 	return as(l, codeWrongType, l.get(i, name), func(v cty.Value) (bool, string) {
 		b, err := convert.Convert(v, cty.Bool)
 		if err != nil || b.IsNull() {
-			return false, fmt.Sprintf("%s is true or false, not %s.", name, article(v.Type()))
+			return false, fmt.Sprintf("%s is true or false, not %s. Write, for example: %s = true", name, article(v.Type()), name)
 		}
 		return b.True(), ""
 	})
@@ -219,7 +242,7 @@ func deviceName(s string) (string, string) {
 	return s, ""
 }
 
-// shorten suggests a name that fits, keeping the end: that is where instances differ.
+// shorten suggests a name that fits.
 func shorten(s string) string {
 	s = strings.Map(func(r rune) rune {
 		if r > 0x7e || r <= ' ' || strings.ContainsRune("/:%\"", r) {
@@ -230,7 +253,7 @@ func shorten(s string) string {
 	if len(s) <= 15 {
 		return s
 	}
-	return s[:7] + s[len(s)-8:]
+	return strings.TrimRight(s[:15], "-_.")
 }
 
 // elements gives the values of a list with their places: of each element where the list is written out.
@@ -329,8 +352,8 @@ func parsePorts(v cty.Value, name string) (schema.PortRange, string) {
 		return schema.PortRange{}, fmt.Sprintf("%s takes ports, not %s. Write 22, [22, 80] or \"8000-8100\".", name, article(v.Type()))
 	}
 	first, last, isRange := strings.Cut(s, "-")
-	if !isRange {
-		last = first
+	if !isRange || first == "" {
+		first, last = s, s
 	}
 	a, why := parsePort(first)
 	if why != "" {

@@ -73,7 +73,7 @@ func (l *loader) forwardTarget(i *instance) forward {
 	f := forward{inst: i}
 	v := l.get(i, "to")
 	f.at = v.at
-	l.require(i, v.status, "to", "to = guest.db1")
+	l.require(i, v.status, "to")
 	if !v.ok() {
 		return f
 	}

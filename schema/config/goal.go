@@ -9,6 +9,10 @@ import (
 	"github.com/vmnet/vmnet/schema/ruleset"
 )
 
+// maxListed is how many subnets a goal lists one by one. Beyond, they are joined where they are neighbours: the goals of a
+// thousand networks would otherwise hold a million prefixes.
+const maxListed = 32
+
 // goals lists the wishes about packets: what modes imply, then forwards, allow and deny, expectations.
 func (c *compiler) goals(policies []ruleset.Policy) {
 	compare := c.newComparer()
@@ -18,7 +22,10 @@ func (c *compiler) goals(policies []ruleset.Policy) {
 			inner = append(inner, n.Subnets...)
 		}
 	}
-	inner = aggregate(inner)
+	slices.SortFunc(inner, comparePrefixes)
+	if len(inner) > maxListed {
+		inner = aggregate(inner)
+	}
 	for i := range c.d.Networks {
 		for _, g := range c.implied(&c.d.Networks[i]) {
 			if !overruled(g, policies, compare) {

@@ -63,7 +63,7 @@ func (l *loader) readAddresses(g *guest) {
 // networkRef reads the network attribute.
 func (l *loader) networkRef(i *instance) *network {
 	f := l.get(i, "network")
-	l.require(i, f.status, "network", "network = nat.lab")
+	l.require(i, f.status, "network")
 	if !f.ok() {
 		return nil
 	}

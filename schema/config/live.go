@@ -76,12 +76,13 @@ func (c *liveCheck) address(a *schema.Address) {
 	if c.own[a.Link] || schema.Owned(a) {
 		return
 	}
-	p := a.Prefix
+	p, what := a.Prefix, fmt.Sprintf("%s has the address %s", a.Link, a.Prefix)
 	if a.Peer != nil && a.Peer.IsValid() {
-		p = *a.Peer // of a point-to-point link it is the far end that is reached there
+		// Of a point-to-point link it is the far end that is reached there.
+		p, what = *a.Peer, fmt.Sprintf("%s leads to %s", a.Link, *a.Peer)
 	}
 	for _, s := range c.overlapping(p) {
-		c.conflict(s, a.Link, fmt.Sprintf("%s has the address %s", a.Link, a.Prefix))
+		c.conflict(s, a.Link, what)
 	}
 }
 
@@ -117,14 +118,11 @@ func (c *liveCheck) conflict(s netSubnet, link, what string) {
 		c.warn(codeLiveOverlap, s.at, "%s is the network of %s, and on this host %s. If both lead to the same LAN, answers may leave by the other one; if not, choose another subnet.", s.prefix, s.network.address(), what)
 		return
 	}
-	c.fail(codeLiveOverlap, s.at, "%s of %s is in use on this host: %s. Choose another subnet, or remove what uses it; if %s is meant to be this network, set device to its name.", s.prefix, s.network.address(), what, orIt(link))
-}
-
-func orIt(link string) string {
-	if link == "" {
-		return "it"
+	cure := ""
+	if link != "" {
+		cure = fmt.Sprintf(" If %s is meant to be this network, write device = %q.", link, link)
 	}
-	return link
+	c.fail(codeLiveOverlap, s.at, "%s of %s is in use on this host: %s. Choose another subnet, or remove what uses it.%s", s.prefix, s.network.address(), what, cure)
 }
 
 // listeners finds programs that serve a forwarded port. The address they listen on makes no difference but for its

@@ -58,7 +58,7 @@ type Result struct {
 // standard input. It does not stop at the first error. Every diagnostic carries its Code in Extra; the Result is never
 // nil.
 func Load(path string, o Options) (*Result, hcl.Diagnostics) {
-	l := &loader{opts: o, files: map[string]*hcl.File{}, nodes: map[string]map[string]*node{}, byID: map[string]any{}}
+	l := newLoader(o)
 	sources := l.read(path)
 	l.parse(sources)
 	l.declare()
@@ -103,6 +103,10 @@ type loader struct {
 	expects      []*expect
 	adapters     []*adapter
 	sysctls      []*sysctl
+}
+
+func newLoader(o Options) *loader {
+	return &loader{opts: o, files: map[string]*hcl.File{}, nodes: map[string]map[string]*node{}, byID: map[string]any{}}
 }
 
 // source is the text of one file.

@@ -180,7 +180,7 @@ func (l *loader) routedNetwork(n *network) {
 	first, second := l.subnet(i, "subnet"), l.subnet(i, "subnet6")
 	switch {
 	case first.status == absent && second.status == absent:
-		l.require(i, absent, "subnet", `subnet = "10.20.0.0/24"`)
+		l.require(i, absent, "subnet")
 	case second.ok() && second.v.Addr().Is4():
 		l.fail(codeAddress, second.at, "subnet6 takes an IPv6 prefix. Write subnet = %q.", second.v)
 		second.status = wrong
@@ -226,11 +226,11 @@ func (l *loader) addSubnet(n *network, subnet field[netip.Prefix], gateway strin
 
 // lastUsable is the last address of a subnet that a machine may have.
 func lastUsable(p netip.Prefix) netip.Addr {
-	if last := lastAddr(p); p.Addr().Is6() {
-		return last
-	} else {
-		return last.Prev()
+	last := lastAddr(p)
+	if last.Is4() {
+		return last.Prev() // the last is the broadcast address
 	}
+	return last
 }
 
 // stableMAC is a MAC of our own for a network's bridge: always the same, locally administered, of one interface.

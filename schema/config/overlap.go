@@ -167,8 +167,7 @@ func serviceHolds(a, b schema.Service) bool {
 	return true
 }
 
-// aggregate gives the fewest prefixes with the same addresses, sorted. It keeps the goals of a thousand networks short:
-// "none of the others" is a handful of prefixes and not 999.
+// aggregate gives the fewest prefixes with the same addresses, sorted.
 func aggregate(prefixes []netip.Prefix) []netip.Prefix {
 	sorted := slices.Clone(prefixes)
 	slices.SortFunc(sorted, comparePrefixes)

@@ -62,7 +62,7 @@ func (l *loader) decodeFirewall(i *instance) {
 func (l *loader) decodeExpect(i *instance) {
 	x := &expect{inst: i, allow: true, flow: l.flow(i)}
 	for _, name := range []string{"from", "to"} {
-		l.require(i, l.get(i, name).status, name, name+" = any")
+		l.require(i, l.get(i, name).status, name)
 	}
 	if f := l.flag(i, "allow"); f.ok() {
 		x.allow = f.v
@@ -153,7 +153,7 @@ func (l *loader) addEnds(out *[]end, v cty.Value, at where, name string) {
 	case t.IsPrimitiveType():
 		l.addTextEnd(out, v, at, name)
 	case id != "":
-		l.fail(codeEndpoint, at, "%s is neither a network nor a guest. %s", id, codeInfo(codeEndpoint).Cure)
+		l.fail(codeEndpoint, at, "%s is neither a network nor a guest. Name one of these, a list, an address, or host, outside, any.", id)
 	case isSequence(t), (t.IsObjectType() || t.IsMapType()) && l.holdsBlocks(v):
 		for it := v.ElementIterator(); it.Next(); {
 			_, e := it.Element()
@@ -252,7 +252,7 @@ func (l *loader) checkFamilies(i *instance, f flow) {
 	}
 	for _, to := range f.to {
 		if len(f.from) > 0 && !slices.ContainsFunc(f.from, to.share) {
-			l.fail(codeEndpoint, to.at, "No packet can go from there to here: one side speaks IPv4 only, the other IPv6 only.")
+			l.fail(codeEndpoint, to.at, "No packet can get here from what from names: one side speaks IPv4 only, the other IPv6 only. Name an address of the same family.")
 		}
 	}
 }

@@ -82,7 +82,7 @@ type adapter struct {
 func (l *loader) decodeAdapter(i *instance) {
 	a := &adapter{inst: i, mtu: l.mtu(i), reset: l.flag(i, "reset").v}
 	if i.node.repeated != single && i.body.Attributes["device"] == nil {
-		l.require(i, absent, "device", "device = each.key")
+		l.require(i, absent, "device")
 		a.device.status = wrong
 	} else {
 		i.suffixless(func(i *instance) { a.device = l.deviceOrLabel(i) })
@@ -117,7 +117,7 @@ func (l *loader) decodeSysctl(i *instance) {
 	s := &sysctl{inst: i, key: l.text(i, "key")}
 	switch {
 	case s.key.status == absent && i.node.repeated != single:
-		l.require(i, absent, "key", "key = each.key")
+		l.require(i, absent, "key")
 		s.key.status = wrong
 	case s.key.status == absent:
 		s.key = field[string]{v: i.node.name, at: i.at(), status: good}
@@ -125,7 +125,7 @@ func (l *loader) decodeSysctl(i *instance) {
 	}
 	s.key = as(l, codeSysctl, s.key, sysctlKey)
 	v := l.get(i, "value")
-	l.require(i, v.status, "value", "value = 1")
+	l.require(i, v.status, "value")
 	s.value = as(l, codeSysctl, v, sysctlValue)
 	l.sysctls = append(l.sysctls, s)
 }

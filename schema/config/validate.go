@@ -49,15 +49,18 @@ func (l *loader) allSubnets() []netSubnet {
 }
 
 // checkSubnets finds overlapping subnets in one pass over the sorted list: prefixes either nest or are apart, so it is
-// enough to remember the widest one that is still open.
+// enough to remember those that are still open. Each is told the nearest one around it.
 func (l *loader) checkSubnets() {
 	var open []netSubnet
 	for _, s := range l.allSubnets() {
 		for len(open) > 0 && !open[len(open)-1].prefix.Overlaps(s.prefix) {
 			open = open[:len(open)-1]
 		}
-		if i := slices.IndexFunc(open, func(o netSubnet) bool { return o.network != s.network }); i >= 0 {
-			l.reportOverlap(open[i], s)
+		for _, o := range slices.Backward(open) {
+			if o.network != s.network {
+				l.reportOverlap(o, s)
+				break
+			}
 		}
 		open = append(open, s)
 	}
@@ -80,14 +83,15 @@ func before(a, b where) bool {
 	return cmp.Or(cmp.Compare(a.rng.Filename, b.rng.Filename), cmp.Compare(a.rng.Start.Byte, b.rng.Start.Byte)) < 0
 }
 
+// checkBridgeAddresses finds an address that is given to a bridge twice. In two networks their subnets overlap, too.
 func (l *loader) checkBridgeAddresses() {
-	seen := map[netip.Addr]field[netip.Prefix]{}
 	for _, n := range l.networks {
+		seen := map[netip.Addr]field[netip.Prefix]{}
 		for _, h := range n.hosts {
 			if !h.ok() {
 				continue
 			}
-			if first, ok := seen[h.v.Addr()]; ok && n.mode == "bridge" {
+			if first, ok := seen[h.v.Addr()]; ok {
 				l.fail(codeSameAddress, h.at, "%s is given to the host already at %s. Remove one of the two.", h.v.Addr(), first.at.place())
 				continue
 			}

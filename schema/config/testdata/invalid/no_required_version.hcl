@@ -1,0 +1,3 @@
+vmnet {
+  confirm = "60s"
+}

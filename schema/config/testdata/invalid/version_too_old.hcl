@@ -1,0 +1,3 @@
+vmnet {
+  required_version = ">= 2.0, < 3.0"
+}

@@ -1,0 +1,1 @@
+vmnet { required_version = ">= 0.1" }
