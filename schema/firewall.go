@@ -263,6 +263,8 @@ type ForeignRule struct {
 	ByTool bool `json:"by_tool,omitempty"`
 	// Rule is the rule; its Text is what identifies it, beside the place.
 	Rule Rule `json:"rule"`
+	// Sets are the nameless sets that the rule looks into: they vanish with it, and are needed to put it back. A fact.
+	Sets []*Set `json:"sets,omitempty"`
 	// Nth tells equal rules of one chain apart, counting from 1; 0 means 1.
 	Nth int `json:"nth,omitempty"`
 	// Next is the Text of the rule it stands in front of, "" at the end of the chain; Index is its position, counting

@@ -304,6 +304,12 @@ func RuleAt(t *Table, c *Chain, i int) *ForeignRule {
 			f.Nth = max(f.Nth, 1) + 1
 		}
 	}
+	for i := range f.Rule.Exprs {
+		e := &f.Rule.Exprs[i]
+		if set := t.SetNamed(e.Set); e.Set != "" && set != nil && set.Flags&SetAnonymous != 0 {
+			f.Sets = append(f.Sets, set)
+		}
+	}
 	return f
 }
 

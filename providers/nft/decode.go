@@ -1,0 +1,559 @@
+package nft
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/vmnet/vmnet/providers/xt"
+	"github.com/vmnet/vmnet/schema"
+	"golang.org/x/sys/unix"
+)
+
+// ruleDecoder reads the rules of one chain.
+type ruleDecoder struct {
+	family  string
+	own     bool // our own table: no raw bytes, so that live and desired are equal
+	lowered map[*schema.Rule][]part
+}
+
+// part is a match or target of iptables within a rule: the n expressions from at on, and iptables' text.
+type part struct {
+	at, n  int
+	target bool
+	text   string
+}
+
+func (d *ruleDecoder) decode(b []byte) (rule *schema.Rule, chain string, err error) {
+	rule = &schema.Rule{}
+	var list, userdata []byte
+	a := attrs{b: b}
+	for a.next() {
+		switch a.typ {
+		case unix.NFTA_RULE_CHAIN:
+			chain = a.str()
+		case unix.NFTA_RULE_HANDLE:
+			rule.Handle = a.u64()
+		case unix.NFTA_RULE_EXPRESSIONS:
+			list = a.val
+		case unix.NFTA_RULE_COMPAT:
+			if !d.own {
+				rule.Compat = a.val
+			}
+		case unix.NFTA_RULE_USERDATA:
+			userdata = a.val
+		}
+	}
+	if a.err != nil {
+		return nil, "", a.err
+	}
+	rule.Comment = udataText(userdata, udataComment)
+	if !d.own {
+		rule.Raw, rule.UserData = list, userdata
+	}
+	return rule, chain, d.expressions(rule, list)
+}
+
+// expressions decodes NFTA_RULE_EXPRESSIONS into rule.
+func (d *ruleDecoder) expressions(rule *schema.Rule, list []byte) error {
+	n := 0
+	for c := (attrs{b: list}); c.next(); {
+		n++
+	}
+	rule.Exprs = make([]schema.Expr, 0, n)
+	var parts []part
+	a := attrs{b: list}
+	for a.next() {
+		name, data, err := splitExpression(a.val)
+		if err != nil {
+			return err
+		}
+		switch string(name) {
+		case "match", "target":
+			low, err := d.lower(string(name), data)
+			if err != nil {
+				return err
+			}
+			parts = append(parts, part{len(rule.Exprs), len(low.Exprs), string(name) == "target", low.Text})
+			rule.Exprs = append(rule.Exprs, low.Exprs...)
+			if low.Comment != "" {
+				rule.Comment = low.Comment
+			}
+			continue
+		case "counter":
+			rule.Packets = counterPackets(data)
+		}
+		e, err := decodeExpr(name, data)
+		if err != nil {
+			return err
+		}
+		rule.Exprs = append(rule.Exprs, e)
+	}
+	if len(rule.Exprs) == 0 {
+		rule.Exprs = nil
+	}
+	if parts != nil && d.lowered != nil {
+		d.lowered[rule] = parts
+	}
+	return a.err
+}
+
+func splitExpression(b []byte) (name, data []byte, err error) {
+	a := attrs{b: b}
+	for a.next() {
+		switch a.typ {
+		case unix.NFTA_EXPR_NAME:
+			name = a.val
+			for len(name) > 0 && name[len(name)-1] == 0 {
+				name = name[:len(name)-1]
+			}
+		case unix.NFTA_EXPR_DATA:
+			data = a.val
+		}
+	}
+	return name, data, a.err
+}
+
+// lower hands a match or target of iptables to package xt.
+func (d *ruleDecoder) lower(kind string, data []byte) (xt.Lowered, error) {
+	e := xt.Extension{Family: d.family}
+	a := attrs{b: data}
+	for a.next() {
+		switch a.typ { // NFTA_TARGET_* and NFTA_MATCH_* have the same numbers
+		case unix.NFTA_MATCH_NAME:
+			e.Name = a.str()
+		case unix.NFTA_MATCH_REV:
+			e.Revision = a.u32()
+		case unix.NFTA_MATCH_INFO:
+			e.Info = a.val
+		}
+	}
+	if kind == "target" {
+		return xt.Target(e), a.err
+	}
+	return xt.Match(e), a.err
+}
+
+func counterPackets(data []byte) *uint64 {
+	a := attrs{b: data}
+	for a.next() {
+		if a.typ == unix.NFTA_COUNTER_PACKETS {
+			return new(a.u64())
+		}
+	}
+	return new(uint64(0))
+}
+
+// decodeData reads a value or a verdict.
+func decodeData(b []byte) (schema.Bytes, *schema.Verdict) {
+	a := attrs{b: b}
+	for a.next() {
+		switch a.typ {
+		case unix.NFTA_DATA_VALUE:
+			if len(a.val) > 0 {
+				return a.val, nil
+			}
+		case unix.NFTA_DATA_VERDICT:
+			return nil, decodeVerdict(a.val)
+		}
+	}
+	return nil, nil
+}
+
+func decodeVerdict(b []byte) *schema.Verdict {
+	v := &schema.Verdict{}
+	a := attrs{b: b}
+	for a.next() {
+		switch a.typ {
+		case unix.NFTA_VERDICT_CODE:
+			v.Kind = verdictKind(int32(a.u32()))
+		case unix.NFTA_VERDICT_CHAIN:
+			v.Chain = a.str()
+		}
+	}
+	return v
+}
+
+// verdicts are the kinds that have a number of their own; a queue's number is in the upper half.
+var verdicts = []struct {
+	kind string
+	code int32
+}{
+	{"drop", 0}, {"accept", 1}, {"queue", 3}, {"continue", unix.NFT_CONTINUE}, {"break", unix.NFT_BREAK},
+	{"jump", unix.NFT_JUMP}, {"goto", unix.NFT_GOTO}, {"return", unix.NFT_RETURN},
+}
+
+func verdictKind(code int32) string {
+	if code > 0 {
+		code &= 0xff // NF_VERDICT_MASK
+	}
+	for _, v := range verdicts {
+		if v.code == code {
+			return v.kind
+		}
+	}
+	return fmt.Sprintf("verdict %d", code)
+}
+
+func verdictCode(kind string) (int32, bool) {
+	for _, v := range verdicts {
+		if v.kind == kind {
+			return v.code, true
+		}
+	}
+	return 0, false
+}
+
+// decodeExpr decodes one expression. One that has an attribute, or a number, that this version does not know keeps its
+// bytes in Opaque, beside what is understood of it.
+func decodeExpr(name, data []byte) (schema.Expr, error) {
+	d := exprDecoder{attrs: attrs{b: data}}
+	decode, ok := d.decoder(string(name))
+	if !ok {
+		return schema.Expr{Name: string(name), Opaque: orNilBytes(data), Text: string(name)}, nil
+	}
+	for d.next() {
+		decode()
+	}
+	if d.odd {
+		d.e.Opaque = orNilBytes(data)
+		if d.e.Text == "" {
+			d.e.Text = d.e.Name
+		}
+	}
+	if d.err != nil {
+		return d.e, fmt.Errorf("expression %s: %w", name, d.err)
+	}
+	return d.e, nil
+}
+
+func orNilBytes(b []byte) schema.Bytes {
+	if len(b) == 0 {
+		return nil
+	}
+	return b
+}
+
+// exprDecoder fills an expression, attribute by attribute.
+type exprDecoder struct {
+	attrs
+	e   schema.Expr
+	odd bool // something is not understood
+}
+
+// pick sets a word by number.
+func (d *exprDecoder) pick(field *string, list []string, n uint32) {
+	var ok bool
+	if *field, ok = word(list, n); !ok {
+		d.odd = true
+	}
+}
+
+// register reads a register number; a zero stays zero.
+func (d *exprDecoder) data(field *schema.Bytes) {
+	*field, _ = decodeData(d.val)
+}
+
+// decoder returns the function that takes one attribute of the expression of that name.
+func (d *exprDecoder) decoder(name string) (func(), bool) {
+	switch name {
+	case "payload":
+		d.e.Name = "payload"
+		return d.payload, true
+	case "meta":
+		d.e.Name = "meta"
+		return d.meta, true
+	case "cmp":
+		d.e.Name, d.e.Op = "cmp", "eq"
+		return d.cmp, true
+	case "immediate":
+		d.e.Name = "immediate"
+		return d.immediate, true
+	case "lookup":
+		d.e.Name = "lookup"
+		return d.lookup, true
+	case "bitwise":
+		d.e.Name, d.e.Op = "bitwise", "bool"
+		return d.bitwise, true
+	case "ct":
+		d.e.Name = "ct"
+		return d.ct, true
+	case "counter":
+		d.e.Name = "counter"
+		return func() {}, true
+	case "range":
+		d.e.Name = "range"
+		return d.rangeExpr, true
+	case "byteorder":
+		d.e.Name = "byteorder"
+		return d.byteorder, true
+	case "nat":
+		d.e.Name = "nat"
+		return d.nat, true
+	case "masq", "redir":
+		d.e.Name = name
+		return d.masq(name), true
+	case "reject":
+		d.e.Name = "reject"
+		return d.reject, true
+	case "fib":
+		d.e.Name = "fib"
+		return d.fib, true
+	}
+	return d.rareDecoder(name)
+}
+
+func (d *exprDecoder) payload() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_PAYLOAD_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_PAYLOAD_SREG:
+		e.Name, e.SReg = "payload_w", d.u32()
+	case unix.NFTA_PAYLOAD_BASE:
+		d.pick(&e.Base, payloadBases(), d.u32())
+	case unix.NFTA_PAYLOAD_OFFSET:
+		e.Offset = d.u32()
+	case unix.NFTA_PAYLOAD_LEN:
+		e.Len = d.u32()
+	case unix.NFTA_PAYLOAD_CSUM_TYPE:
+		e.CsumType = d.u32()
+	case unix.NFTA_PAYLOAD_CSUM_OFFSET:
+		e.CsumOffset = d.u32()
+	case unix.NFTA_PAYLOAD_CSUM_FLAGS:
+		e.Flags = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) meta() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_META_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_META_KEY:
+		d.pick(&e.Key, metaKeys(), d.u32())
+	case unix.NFTA_META_SREG:
+		e.SReg, e.Write = d.u32(), true
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) cmp() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_CMP_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_CMP_OP:
+		d.pick(&e.Op, cmpOps(), d.u32())
+	case unix.NFTA_CMP_DATA:
+		d.data(&e.Data)
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) immediate() {
+	switch d.typ {
+	case unix.NFTA_IMMEDIATE_DREG:
+		d.e.DReg = d.u32()
+	case unix.NFTA_IMMEDIATE_DATA:
+		d.e.Data, d.e.Verdict = decodeData(d.val)
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) lookup() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_LOOKUP_SET:
+		e.Set = d.str()
+	case unix.NFTA_LOOKUP_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_LOOKUP_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_LOOKUP_FLAGS:
+		flags := d.u32()
+		if flags&unix.NFT_LOOKUP_F_INV != 0 {
+			e.Op = "neq"
+		}
+		d.odd = d.odd || flags&^unix.NFT_LOOKUP_F_INV != 0
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) bitwise() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_BITWISE_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_BITWISE_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_BITWISE_LEN:
+		e.Len = d.u32()
+	case unix.NFTA_BITWISE_MASK:
+		d.data(&e.Data)
+	case unix.NFTA_BITWISE_XOR:
+		d.data(&e.Data2)
+	case nftaBitwiseOp:
+		d.pick(&e.Op, bitwiseOps(), d.u32())
+	case nftaBitwiseData:
+		d.data(&e.Data)
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) ct() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_CT_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_CT_KEY:
+		n := d.u32()
+		d.pick(&e.Key, ctKeys(), n)
+		switch n {
+		case ctSrcIP, ctSrcIP + 1:
+			e.Family = "ip"
+		case ctSrcIP + 2, ctSrcIP + 3:
+			e.Family = "ip6"
+		}
+	case unix.NFTA_CT_DIRECTION:
+		d.pick(&e.Dir, directions(), uint32(d.u8()))
+	case unix.NFTA_CT_SREG:
+		e.SReg, e.Write = d.u32(), true
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) rangeExpr() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_RANGE_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_RANGE_OP:
+		d.pick(&e.Op, rangeOps(), d.u32())
+	case unix.NFTA_RANGE_FROM_DATA:
+		d.data(&e.Data)
+	case unix.NFTA_RANGE_TO_DATA:
+		d.data(&e.Data2)
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) byteorder() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_BYTEORDER_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_BYTEORDER_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_BYTEORDER_OP:
+		d.pick(&e.Op, byteorderOps(), d.u32())
+	case unix.NFTA_BYTEORDER_LEN:
+		e.Len = d.u32()
+	case unix.NFTA_BYTEORDER_SIZE:
+		e.Size = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) nat() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_NAT_TYPE:
+		d.pick(&e.Op, natOps(), d.u32())
+	case unix.NFTA_NAT_FAMILY:
+		n := d.u32()
+		if e.Family = familyName(byte(n)); e.Family == "" {
+			d.odd = true
+		}
+	case unix.NFTA_NAT_REG_ADDR_MIN:
+		e.SReg = d.u32()
+	case unix.NFTA_NAT_REG_ADDR_MAX:
+		e.SReg2 = d.u32()
+	case unix.NFTA_NAT_REG_PROTO_MIN:
+		e.SReg3 = d.u32()
+	case unix.NFTA_NAT_REG_PROTO_MAX:
+		e.SReg4 = d.u32()
+	case unix.NFTA_NAT_FLAGS:
+		e.Flags = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+// masq reads masq and redir, whose attributes have different numbers.
+func (d *exprDecoder) masq(name string) func() {
+	flags, from, to := uint16(unix.NFTA_MASQ_FLAGS), uint16(unix.NFTA_MASQ_REG_PROTO_MIN), uint16(unix.NFTA_MASQ_REG_PROTO_MAX)
+	if name == "redir" {
+		flags, from, to = unix.NFTA_REDIR_FLAGS, unix.NFTA_REDIR_REG_PROTO_MIN, unix.NFTA_REDIR_REG_PROTO_MAX
+	}
+	return func() {
+		switch d.typ {
+		case flags:
+			d.e.Flags = d.u32()
+		case from:
+			d.e.SReg = d.u32()
+		case to:
+			d.e.SReg2 = d.u32()
+		default:
+			d.odd = true
+		}
+	}
+}
+
+func (d *exprDecoder) reject() {
+	switch d.typ {
+	case unix.NFTA_REJECT_TYPE:
+		d.e.Type = d.u32()
+	case unix.NFTA_REJECT_ICMP_CODE:
+		d.e.Code = uint32(d.u8())
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) fib() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_FIB_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_FIB_RESULT:
+		d.pick(&e.Op, fibResults(), d.u32())
+	case unix.NFTA_FIB_FLAGS:
+		flags := d.u32()
+		for i, w := range fibFlagWords() {
+			if flags&(1<<i) == 0 {
+				continue
+			}
+			if e.Key != "" {
+				e.Key += " . "
+			}
+			e.Key += w
+		}
+		e.Flags = flags & fibPresent
+		d.odd = d.odd || flags>>6 != 0
+	default:
+		d.odd = true
+	}
+}
+
+// hostU32 reads a number that stands in the order of the machine.
+func hostU32(b []byte) uint32 {
+	switch len(b) {
+	case 1:
+		return uint32(b[0])
+	case 2:
+		return uint32(binary.NativeEndian.Uint16(b))
+	case 4:
+		return binary.NativeEndian.Uint32(b)
+	}
+	return 0
+}

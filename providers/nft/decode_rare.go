@@ -1,0 +1,416 @@
+package nft
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// rareDecoder knows the expressions that decide nothing by the header of a packet, or that vmnet only carries along. Each
+// still says which register it writes, so that nobody takes that for an older value.
+func (d *exprDecoder) rareDecoder(name string) (func(), bool) {
+	switch name {
+	case "exthdr":
+		d.e.Name = "exthdr"
+		return d.exthdr, true
+	case "rt":
+		d.e.Name = "rt"
+		return d.rt, true
+	case "log":
+		d.e.Name, d.e.Text = "log", "log"
+		return d.log, true
+	case "limit":
+		d.e.Name = "limit"
+		l := &limitExpr{unit: 1}
+		return func() { d.limit(l) }, true
+	case "quota":
+		d.e.Name = "quota"
+		q := &quotaExpr{}
+		return func() { d.quota(q) }, true
+	case "connlimit":
+		d.e.Name = "connlimit"
+		return d.connlimit, true
+	case "last":
+		d.e.Name = "last"
+		return func() {}, true
+	case "notrack":
+		d.e.Name = "notrack"
+		return func() { d.odd = true }, true
+	case "objref":
+		d.e.Name = "objref"
+		return d.objref, true
+	case "dynset":
+		d.e.Name = "dynset"
+		return d.dynset, true
+	case "queue":
+		d.e.Name = "queue"
+		return d.queue, true
+	case "numgen":
+		d.e.Name = "numgen"
+		return d.numgen, true
+	case "hash":
+		d.e.Name = "hash"
+		return d.hash, true
+	case "socket":
+		d.e.Name = "socket"
+		return d.socket, true
+	case "tproxy":
+		d.e.Name = "tproxy"
+		return d.tproxy, true
+	case "dup":
+		d.e.Name = "dup"
+		return d.dup, true
+	case "fwd":
+		d.e.Name = "fwd"
+		return d.fwd, true
+	case "flow_offload":
+		d.e.Name = "flow_offload"
+		return d.flowOffload, true
+	case "osf", "xfrm", "tunnel":
+		d.e.Name = name
+		return d.destination(name), true
+	}
+	return nil, false
+}
+
+func (d *exprDecoder) exthdr() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_EXTHDR_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_EXTHDR_TYPE:
+		e.Type = uint32(d.u8())
+	case unix.NFTA_EXTHDR_OFFSET:
+		e.Offset = d.u32()
+	case unix.NFTA_EXTHDR_LEN:
+		e.Len = d.u32()
+	case unix.NFTA_EXTHDR_FLAGS:
+		e.Flags = d.u32()
+	case unix.NFTA_EXTHDR_OP:
+		d.pick(&e.Op, exthdrOps(), d.u32())
+	case unix.NFTA_EXTHDR_SREG:
+		e.Name, e.SReg = "exthdr_w", d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) rt() {
+	switch d.typ {
+	case unix.NFTA_RT_DREG:
+		d.e.DReg = d.u32()
+	case unix.NFTA_RT_KEY:
+		d.pick(&d.e.Key, rtKeys(), d.u32())
+	default:
+		d.odd = true
+	}
+}
+
+// log keeps its bytes: it decides nothing.
+func (d *exprDecoder) log() {
+	d.odd = true
+	switch d.typ {
+	case unix.NFTA_LOG_PREFIX:
+		d.e.Text = fmt.Sprintf("log prefix %q", d.str())
+	case unix.NFTA_LOG_GROUP:
+		d.e.Text += fmt.Sprintf(" group %d", d.u16())
+	case unix.NFTA_LOG_SNAPLEN:
+		if n := d.u32(); n != 0 {
+			d.e.Text += fmt.Sprintf(" snaplen %d", n)
+		}
+	case unix.NFTA_LOG_QTHRESHOLD:
+		if n := d.u16(); n != 0 {
+			d.e.Text += fmt.Sprintf(" queue-threshold %d", n)
+		}
+	case unix.NFTA_LOG_LEVEL:
+		if n := d.u32(); n != 4 {
+			name, _ := word([]string{"emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit"}, n)
+			d.e.Text += " level " + name
+		}
+	case unix.NFTA_LOG_FLAGS:
+		if n := d.u32(); n != 0 {
+			d.e.Text += logFlags(n)
+		}
+	}
+}
+
+// logFlags are NF_LOG_* as nft prints them.
+func logFlags(n uint32) string {
+	if n == 0x2f {
+		return " flags all"
+	}
+	s := ""
+	switch n & 3 {
+	case 1:
+		s += " flags tcp sequence"
+	case 2:
+		s += " flags tcp options"
+	case 3:
+		s += " flags tcp sequence,options"
+	}
+	for _, f := range []struct {
+		bit  uint32
+		name string
+	}{{4, " flags ip options"}, {8, " flags skuid"}, {0x20, " flags ether"}} {
+		if n&f.bit != 0 {
+			s += f.name
+		}
+	}
+	return s
+}
+
+// limitExpr gathers what a limit's text is made of.
+type limitExpr struct {
+	rate, unit  uint64
+	burst       uint32
+	bytes, over bool
+}
+
+func (d *exprDecoder) limit(l *limitExpr) {
+	d.odd = true
+	switch d.typ {
+	case unix.NFTA_LIMIT_RATE:
+		l.rate = d.u64()
+	case unix.NFTA_LIMIT_UNIT:
+		l.unit = d.u64()
+	case unix.NFTA_LIMIT_BURST:
+		l.burst = d.u32()
+	case unix.NFTA_LIMIT_TYPE:
+		l.bytes = d.u32() == unix.NFT_LIMIT_PKT_BYTES
+	case unix.NFTA_LIMIT_FLAGS:
+		l.over = d.u32()&unix.NFT_LIMIT_F_INV != 0
+	}
+	d.e.Text = l.text()
+}
+
+func (l *limitExpr) text() string {
+	over, unit := "", fmt.Sprintf("%d seconds", l.unit)
+	if l.over {
+		over = "over "
+	}
+	for _, u := range []struct {
+		seconds uint64
+		name    string
+	}{{1, "second"}, {60, "minute"}, {3600, "hour"}, {86400, "day"}, {604800, "week"}} {
+		if l.unit == u.seconds {
+			unit = u.name
+		}
+	}
+	if l.bytes {
+		s := fmt.Sprintf("limit rate %s%s/%s", over, byteSize(l.rate), unit)
+		if l.burst > 0 {
+			s += " burst " + byteSize(uint64(l.burst))
+		}
+		return s
+	}
+	s := fmt.Sprintf("limit rate %s%d/%s", over, l.rate, unit)
+	if l.burst > 0 && l.burst != 5 {
+		s += fmt.Sprintf(" burst %d packets", l.burst)
+	}
+	return s
+}
+
+// byteSize writes bytes in the largest unit that divides them.
+func byteSize(n uint64) string {
+	units := []string{"bytes", "kbytes", "mbytes"}
+	i := 0
+	for i < len(units)-1 && n != 0 && n%1024 == 0 {
+		n /= 1024
+		i++
+	}
+	return fmt.Sprintf("%d %s", n, units[i])
+}
+
+type quotaExpr struct {
+	bytes uint64
+	over  bool
+	keep  builder
+}
+
+// quota leaves out what is used up: it runs.
+func (d *exprDecoder) quota(q *quotaExpr) {
+	switch d.typ {
+	case unix.NFTA_QUOTA_BYTES:
+		q.bytes = d.u64()
+		q.keep.bytes(d.typ, d.val)
+	case unix.NFTA_QUOTA_FLAGS:
+		q.over = d.u32()&unix.NFT_QUOTA_F_INV != 0
+		q.keep.u32(d.typ, d.u32()&unix.NFT_QUOTA_F_INV)
+	}
+	d.e.Opaque, d.e.Text = q.keep.b, "quota until "+byteSize(q.bytes)
+	if q.over {
+		d.e.Text = "quota over " + byteSize(q.bytes)
+	}
+}
+
+func (d *exprDecoder) connlimit() {
+	switch d.typ {
+	case nftaConnlimitCount:
+		d.e.Size = d.u32()
+	case nftaConnlimitFlags:
+		d.e.Flags = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) objref() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_OBJREF_IMM_TYPE:
+		e.Type = d.u32()
+	case unix.NFTA_OBJREF_IMM_NAME:
+		e.Key = d.str()
+	case unix.NFTA_OBJREF_SET_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_OBJREF_SET_NAME:
+		e.Set = d.str()
+	default:
+		d.odd = true
+	}
+}
+
+// dynset keeps its bytes: it may hold expressions of its own.
+func (d *exprDecoder) dynset() {
+	e := &d.e
+	d.odd = true
+	switch d.typ {
+	case unix.NFTA_DYNSET_SET_NAME:
+		e.Set = d.str()
+	case unix.NFTA_DYNSET_OP:
+		e.Op, _ = word(dynsetOps(), d.u32())
+	case unix.NFTA_DYNSET_SREG_KEY:
+		e.SReg = d.u32()
+	case unix.NFTA_DYNSET_SREG_DATA:
+		e.SReg2 = d.u32()
+	case unix.NFTA_DYNSET_FLAGS:
+		e.Flags = d.u32()
+	}
+	e.Text = e.Op + " @" + e.Set
+}
+
+func (d *exprDecoder) queue() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_QUEUE_NUM:
+		e.Type = uint32(d.u16())
+	case unix.NFTA_QUEUE_TOTAL:
+		e.Code = uint32(d.u16())
+	case unix.NFTA_QUEUE_FLAGS:
+		e.Flags = uint32(d.u16())
+	case unix.NFTA_QUEUE_SREG_QNUM:
+		e.SReg = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) numgen() {
+	e := &d.e
+	switch d.typ {
+	case unix.NFTA_NG_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_NG_MODULUS:
+		e.Size = d.u32()
+	case unix.NFTA_NG_TYPE:
+		d.pick(&e.Op, numgenOps(), d.u32())
+	case unix.NFTA_NG_OFFSET:
+		e.Offset = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+// hash keeps its bytes because of the seed.
+func (d *exprDecoder) hash() {
+	e := &d.e
+	d.odd = true
+	switch d.typ {
+	case unix.NFTA_HASH_SREG:
+		e.SReg = d.u32()
+	case unix.NFTA_HASH_DREG:
+		e.DReg = d.u32()
+	case unix.NFTA_HASH_LEN:
+		e.Len = d.u32()
+	case unix.NFTA_HASH_MODULUS:
+		e.Size = d.u32()
+	case unix.NFTA_HASH_OFFSET:
+		e.Offset = d.u32()
+	case unix.NFTA_HASH_TYPE:
+		e.Op, _ = word(hashOps(), d.u32())
+	}
+	e.Text = fmt.Sprintf("%s mod %d", e.Op, e.Size)
+}
+
+func (d *exprDecoder) socket() {
+	e := &d.e
+	switch d.typ {
+	case nftaSocketKey:
+		d.pick(&e.Key, socketKeys(), d.u32())
+	case nftaSocketDreg:
+		e.DReg = d.u32()
+	case nftaSocketLevel:
+		e.Size = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) tproxy() {
+	e := &d.e
+	switch d.typ {
+	case nftaTproxyFamily:
+		if e.Family = familyName(byte(d.u32())); e.Family == "" {
+			e.Family = "unspec"
+		}
+	case nftaTproxyRegAddr:
+		e.SReg = d.u32()
+	case nftaTproxyRegPort:
+		e.SReg2 = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) dup() {
+	switch d.typ {
+	case unix.NFTA_DUP_SREG_ADDR:
+		d.e.SReg = d.u32()
+	case unix.NFTA_DUP_SREG_DEV:
+		d.e.SReg2 = d.u32()
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) fwd() {
+	switch d.typ {
+	case unix.NFTA_FWD_SREG_DEV:
+		d.e.SReg2 = d.u32()
+	case nftaFwdSregAddr:
+		d.e.SReg = d.u32()
+	case nftaFwdNfproto:
+		d.e.Family = familyName(byte(d.u32()))
+	default:
+		d.odd = true
+	}
+}
+
+func (d *exprDecoder) flowOffload() {
+	if d.typ == nftaFlowTableName {
+		d.e.Key = d.str()
+		return
+	}
+	d.odd = true
+}
+
+// destination finds only the register that is written.
+func (d *exprDecoder) destination(name string) func() {
+	attr := map[string]uint16{"osf": nftaOsfDreg, "xfrm": nftaXfrmDreg, "tunnel": 2 /* NFTA_TUNNEL_DREG */}[name]
+	return func() {
+		d.odd = true
+		if d.typ == attr {
+			d.e.DReg = d.u32()
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package nft
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/vmnet/vmnet/schema"
+	"golang.org/x/sys/unix"
+)
+
+// Provider speaks for the nftables tables of one network namespace. Its methods may not run at the same time.
+type Provider struct {
+	sock *socket
+	// dumps is a second socket: the kernel serves one dump at a time on each.
+	generation uint32
+	unstable   bool
+}
+
+// Open opens a netlink socket in the network namespace of the calling thread. It needs no privilege; Read and Do need
+// CAP_NET_ADMIN in the user namespace that owns the network namespace.
+func Open() (*Provider, error) {
+	s, err := openSocket()
+	if err != nil {
+		return nil, fmt.Errorf("open nftables: %w", err)
+	}
+	return &Provider{sock: s}, nil
+}
+
+// Close closes the socket. After a Do that deleted something the kernel takes some 10 ms for it.
+func (p *Provider) Close() error { return p.sock.close() }
+
+// Kinds returns the kinds this package speaks for.
+func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindTable, schema.KindNftRule} }
+
+// Generation is the generation of the ruleset at the last Read; every commit raises it. 0 before the first.
+func (p *Provider) Generation() uint32 { return p.generation }
+
+// Unstable tells whether the ruleset kept changing during the last Read, so that its tables may not have existed together.
+func (p *Provider) Unstable() bool { return p.unstable }
+
+// readTries is how often a ruleset that changes while it is read is read anew.
+const readTries = 8
+
+// Read returns every table of every family, complete. Single rules are views of them (schema.State.Get), so they are not
+// listed. The error is fs.ErrPermission without CAP_NET_ADMIN.
+func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
+	tables, err := p.tables(ctx, everyTable)
+	if err != nil {
+		return nil, fmt.Errorf("read nftables: %w", err)
+	}
+	objects := make([]schema.Object, len(tables))
+	for i, t := range tables {
+		objects[i] = t
+	}
+	return objects, nil
+}
+
+// tables reads the tables a filter wants, between two equal generations; or says that there are none such.
+func (p *Provider) tables(ctx context.Context, want filter) ([]*schema.Table, error) {
+	defer p.sock.watch(ctx)()
+	for try := 1; ; try++ {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		tables, gen, err := p.snapshot(want)
+		switch {
+		case err == nil:
+			p.generation, p.unstable = gen.id, false
+			return tables, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case !changedMeanwhile(err):
+			return nil, err
+		case try < readTries:
+			continue
+		case errors.Is(err, errMoved) && tables != nil:
+			// Every dump was whole, but not all are of one generation. Better than nothing, and said.
+			p.generation, p.unstable = gen.id, true
+			return tables, nil
+		default:
+			return nil, fmt.Errorf("%w (tried %d times)%s", err, try, gen.by())
+		}
+	}
+}
+
+// errMoved says that the dumps are whole, but not of one generation.
+var errMoved = errors.New("the ruleset changed between two dumps")
+
+// changedMeanwhile tells whether reading again can help: a chain or set may be gone before its turn.
+func changedMeanwhile(err error) bool {
+	return errors.Is(err, errMoved) || errors.Is(err, errInterrupted) || errors.Is(err, unix.ENOENT) || errors.Is(err, unix.EAGAIN)
+}

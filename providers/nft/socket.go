@@ -1,0 +1,242 @@
+package nft
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// recvBuffer is how much one read takes. The kernel gives at most 32 KiB of a dump at a time, and less to a reader
+	// with a smaller buffer; it walks a chain from its start for every read, so small ones make a dump quadratic.
+	recvBuffer = 64 << 10
+	// socketBuffer is what SO_SNDBUF and SO_RCVBUF are set to: a batch goes to the kernel in one piece, and its errors
+	// come back at once.
+	socketBuffer = 64 << 20
+	// headerLen is struct nlmsghdr and struct nfgenmsg.
+	headerLen = unix.NLMSG_HDRLEN + 4
+)
+
+// errInterrupted says that a dump does not show one state of the ruleset: the kernel set NLM_F_DUMP_INTR.
+var errInterrupted = errors.New("the ruleset changed while it was read")
+
+// socket speaks nfnetlink. mdlayher/netlink makes it and waits on it; messages are read and written here, for its message
+// type costs an allocation and a copy each, and looks at a small buffer twice.
+type socket struct {
+	conn *netlink.Conn
+	raw  syscall.RawConn
+	seq  uint32
+	buf  []byte
+	// dirty is true when an answer was given up: the kernel serves no other dump before its end.
+	dirty bool
+}
+
+func openSocket() (*socket, error) {
+	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		conn.Close()
+		return nil, err
+	}
+	s := &socket{conn: conn, raw: raw, seq: uint32(time.Now().UnixNano()), buf: make([]byte, recvBuffer)}
+	if err := s.setOptions(); err != nil {
+		conn.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// setOptions makes the buffers large: as root beyond the system's limit, else up to it.
+func (s *socket) setOptions() error {
+	var sockErr error
+	err := s.raw.Control(func(fd uintptr) {
+		for _, o := range []struct{ force, plain int }{
+			{unix.SO_SNDBUFFORCE, unix.SO_SNDBUF}, {unix.SO_RCVBUFFORCE, unix.SO_RCVBUF},
+		} {
+			if unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, o.force, socketBuffer) == nil {
+				continue
+			}
+			sockErr = errors.Join(sockErr, unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, o.plain, socketBuffer))
+		}
+		// Without the request in an error the errors of a large batch stay small; with it, the kernel says where in a
+		// message it stumbled. Both are refused by kernels before 4.12, which do without.
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, unix.NETLINK_CAP_ACK, 1)
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_NETLINK, unix.NETLINK_EXT_ACK, 1)
+	})
+	return errors.Join(err, sockErr)
+}
+
+// close waits for the kernel to free what a batch deleted: 10 ms or so.
+func (s *socket) close() error { return s.conn.Close() }
+
+// watch makes reads and writes end when ctx does. The returned function must be called.
+func (s *socket) watch(ctx context.Context) (stop func()) {
+	done := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
+	return func() {
+		if !done() {
+			_ = s.conn.SetDeadline(time.Time{})
+		}
+	}
+}
+
+func (s *socket) nextSeq() uint32 {
+	s.seq++
+	if s.seq == 0 {
+		s.seq = 1
+	}
+	return s.seq
+}
+
+func (s *socket) send(b []byte) error {
+	var sendErr error
+	err := s.raw.Write(func(fd uintptr) bool {
+		sendErr = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		return !errors.Is(sendErr, unix.EAGAIN)
+	})
+	if err != nil {
+		return err
+	}
+	return sendErr
+}
+
+// receive reads one datagram. The bytes are the caller's to keep.
+func (s *socket) receive(flags int) ([]byte, error) {
+	var n int
+	var recvFlags int
+	var recvErr error
+	err := s.raw.Read(func(fd uintptr) bool {
+		n, _, recvFlags, _, recvErr = unix.Recvmsg(int(fd), s.buf, nil, flags)
+		return flags&unix.MSG_DONTWAIT != 0 || !errors.Is(recvErr, unix.EAGAIN)
+	})
+	if err != nil {
+		return nil, err
+	}
+	if recvErr != nil {
+		return nil, recvErr
+	}
+	if recvFlags&unix.MSG_TRUNC != 0 {
+		return nil, fmt.Errorf("a netlink message is longer than %d bytes", len(s.buf))
+	}
+	return append(make([]byte, 0, n), s.buf[:n]...), nil
+}
+
+// message is one netlink message.
+type message struct {
+	typ   uint16
+	flags uint16
+	seq   uint32
+	body  []byte // behind struct nlmsghdr
+}
+
+// cutMessage takes the first message off b.
+func cutMessage(b []byte) (m message, rest []byte, err error) {
+	if len(b) < unix.NLMSG_HDRLEN {
+		return m, nil, errShort
+	}
+	n := int(binary.NativeEndian.Uint32(b))
+	if n < unix.NLMSG_HDRLEN || n > len(b) {
+		return m, nil, errShort
+	}
+	m = message{
+		typ: binary.NativeEndian.Uint16(b[4:]), flags: binary.NativeEndian.Uint16(b[6:]),
+		seq: binary.NativeEndian.Uint32(b[8:]), body: b[unix.NLMSG_HDRLEN:n:n],
+	}
+	return m, b[min((n+3)&^3, len(b)):], nil
+}
+
+// attrs are the attributes behind struct nfgenmsg, and the family that stands in it.
+func (m message) attrs() (family byte, attrs []byte, err error) {
+	if len(m.body) < 4 {
+		return 0, nil, errShort
+	}
+	return m.body[0], m.body[4:], nil
+}
+
+// failure reads the error of an NLMSG_ERROR or NLMSG_DONE; nil for an acknowledgement.
+func (m message) failure() error {
+	if len(m.body) < 4 {
+		if m.typ == unix.NLMSG_DONE {
+			return nil
+		}
+		return errShort
+	}
+	code := int32(binary.NativeEndian.Uint32(m.body))
+	if code == 0 {
+		return nil
+	}
+	return unix.Errno(-code)
+}
+
+// call asks one question and hands every message of the answer to each.
+func (s *socket) call(r request, each func(m message) error) error {
+	if s.dirty {
+		s.drain()
+	}
+	seq := s.nextSeq()
+	if err := s.send(r.bytes(seq)); err != nil {
+		return err
+	}
+	interrupted := false
+	var failed error
+	for {
+		b, err := s.receive(0)
+		if err != nil {
+			s.dirty = true
+			return s.readError(err)
+		}
+		for len(b) > 0 {
+			var m message
+			if m, b, err = cutMessage(b); err != nil {
+				return err
+			}
+			if m.seq != seq {
+				continue // left over from a question that was given up
+			}
+			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+			switch m.typ {
+			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
+				if err := m.failure(); err != nil {
+					return err
+				}
+				if interrupted {
+					return errInterrupted
+				}
+				return failed
+			}
+			if failed == nil {
+				failed = each(m)
+			}
+			if m.flags&unix.NLM_F_MULTI == 0 {
+				return failed
+			}
+		}
+	}
+}
+
+// drain reads what is left of an answer that was given up; the kernel makes it while it is read.
+func (s *socket) drain() {
+	for {
+		if _, err := s.receive(unix.MSG_DONTWAIT); err != nil {
+			s.dirty = false
+			return
+		}
+	}
+}
+
+// readError names what a broken read means: the end of ctx shows as a deadline.
+func (s *socket) readError(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return context.DeadlineExceeded
+	}
+	return err
+}

@@ -1,0 +1,463 @@
+package xt
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// matches are the matches that are understood, at least enough to print them.
+func matches() map[string][]decoder {
+	return matchTable
+}
+
+var matchTable = map[string][]decoder{
+	"tcp":        {{revs(0), 12, tcp}},
+	"udp":        {{revs(0), 10, udp}},
+	"udplite":    {{revs(0), 10, udp}},
+	"sctp":       {{revs(0), 292, sctp}},
+	"dccp":       {{revs(0), 15, dccp}},
+	"icmp":       {{revs(0), 4, icmp}},
+	"icmp6":      {{revs(0), 4, icmp}},
+	"esp":        {{revs(0), 9, spi("--espspi", 0)}},
+	"ah":         {{revs(0), 9, ah}},
+	"multiport":  {{revs(1), 48, multiport}},
+	"conntrack":  {{revs(3), 162, conntrack}, {revs(2), 154, conntrack}, {revs(1), 152, conntrack}},
+	"state":      {{revs(0), 4, state}},
+	"comment":    {{revs(0), 256, comment}},
+	"addrtype":   {{revs(1), 8, addrtype}},
+	"iprange":    {{revs(1), 65, iprange}},
+	"mac":        {{revs(0), 12, mac}},
+	"mark":       {{revs(1), 9, mark("mark", false)}},
+	"connmark":   {{revs(1), 9, mark("mark", true)}},
+	"pkttype":    {{revs(0), 8, pkttype}},
+	"owner":      {{revs(1), 18, owner}},
+	"length":     {{revs(0), 5, length}},
+	"ttl":        {{revs(0), 2, hops("ttl", 8)}},
+	"hl":         {{revs(0), 2, hops("hl", 7)}},
+	"dscp":       {{revs(0), 2, dscp}},
+	"tos":        {{revs(1), 3, tos}},
+	"rpfilter":   {{revs(0), 1, rpfilter}},
+	"limit":      {{revs(0), 8, limit}},
+	"physdev":    {{revs(0), 66, physdev}},
+	"set":        {{revs(1, 2, 3, 4), 4, set}},
+	"recent":     {{revs(0), 211, recent}, {revs(1), 228, recent}},
+	"statistic":  {{revs(0), 16, statistic}},
+	"connlimit":  {{revs(1), 24, connlimit}},
+	"hashlimit":  {{revs(1), 50, hashlimit}, {revs(2), 294, hashlimit}, {revs(3), 298, hashlimit}},
+	"string":     {{revs(0, 1), 150, str}},
+	"time":       {{revs(0), 22, timeOfDay}},
+	"policy":     {{revs(0), 308, policy}},
+	"quota":      {{revs(0), 16, quota}},
+	"helper":     {{revs(0), 34, helper}},
+	"tcpmss":     {{revs(0), 5, tcpmss}},
+	"cpu":        {{revs(0), 8, cpu}},
+	"devgroup":   {{revs(0), 20, devgroup}},
+	"connbytes":  {{revs(0), 18, connbytes}},
+	"socket":     {{revs(0), 0, socket}, {revs(1, 2, 3), 1, socket}},
+	"realm":      {{revs(0), 9, realm}},
+	"frag":       {{revs(0), 18, frag}},
+	"rt":         {{revs(0), 18, rt}},
+	"ipv6header": {{revs(0), 3, ipv6header}},
+	"ecn":        {{revs(0), 3, ecn}},
+}
+
+func revs(r ...uint32) []uint32 { return r }
+
+// port writes a port or a range of ports.
+func portRange(from, to uint16) string {
+	if from == to {
+		return fmt.Sprint(from)
+	}
+	return fmt.Sprintf("%d:%d", from, to)
+}
+
+// ports are the tests of source and destination port that tcp, udp, sctp and dccp share.
+type ports struct {
+	w     words
+	exprs []schema.Expr
+}
+
+func (p *ports) add(option string, off uint32, from, to uint16, not bool) {
+	if from == 0 && to == 0xffff && !not {
+		return
+	}
+	p.w.opt(not, option, "%s", portRange(from, to))
+	p.exprs = append(p.exprs, payload("transport", off, 2), in(not, net16(from), net16(to)))
+}
+
+// tcp is struct xt_tcp.
+func tcp(b blob) result {
+	var p ports
+	inv := b.u8(11)
+	p.add("--sport", 0, b.u16(0), b.u16(2), inv&0x01 != 0)
+	p.add("--dport", 2, b.u16(4), b.u16(6), inv&0x02 != 0)
+	if option, not := b.u8(8), inv&0x08 != 0; option != 0 || not {
+		p.w.opt(not, "--tcp-option", "%d", option)
+		present := byte(1)
+		if not {
+			present = 0
+		}
+		p.exprs = append(p.exprs,
+			schema.Expr{Name: "exthdr", Op: "tcpopt", Type: uint32(option), Len: 1, Flags: 1, DReg: 1}, cmp(false, []byte{present}))
+	}
+	if m, not := b.u8(9), inv&0x04 != 0; m != 0 || not {
+		p.w.opt(not, "--tcp-flags", "%s %s", TCPFlags(m), TCPFlags(b.u8(10)))
+		p.exprs = append(p.exprs, masked(payload("transport", 13, 1), not, []byte{b.u8(10)}, []byte{m})...)
+	}
+	return p.w.means(p.exprs...)
+}
+
+// TCPFlags writes flags as iptables does: "SYN,RST", or "NONE".
+func TCPFlags(m byte) string {
+	var names []string
+	for i, name := range []string{"FIN", "SYN", "RST", "PSH", "ACK", "URG"} {
+		if m&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return "NONE"
+	}
+	return strings.Join(names, ",")
+}
+
+// udp is struct xt_udp.
+func udp(b blob) result {
+	var p ports
+	p.add("--sport", 0, b.u16(0), b.u16(2), b.u8(8)&0x01 != 0)
+	p.add("--dport", 2, b.u16(4), b.u16(6), b.u8(8)&0x02 != 0)
+	return p.w.means(p.exprs...)
+}
+
+// sctp is struct xt_sctp_info; tests of chunks stay opaque.
+func sctp(b blob) result {
+	var p ports
+	flags, inv := b.u32(284), b.u32(288)
+	if flags&1 != 0 {
+		p.add("--sport", 0, b.u16(4), b.u16(6), inv&1 != 0)
+	}
+	if flags&2 != 0 {
+		p.add("--dport", 2, b.u16(0), b.u16(2), inv&2 != 0)
+	}
+	if flags&4 != 0 {
+		p.w.opt(inv&4 != 0, "--chunk-types", "[%x]", b.at(8, 32))
+		return p.w.textOnly()
+	}
+	return p.w.means(p.exprs...)
+}
+
+// dccp is struct xt_dccp_info; tests of types and options stay opaque.
+func dccp(b blob) result {
+	var p ports
+	flags, inv := b.u16(8), b.u16(10)
+	if flags&1 != 0 {
+		p.add("--sport", 0, b.u16(4), b.u16(6), inv&1 != 0)
+	}
+	if flags&2 != 0 {
+		p.add("--dport", 2, b.u16(0), b.u16(2), inv&2 != 0)
+	}
+	if flags&^3 != 0 {
+		return result{text: fmt.Sprintf("[%x]", b.b)}
+	}
+	return p.w.means(p.exprs...)
+}
+
+// icmp is struct ipt_icmp, and ip6t_icmp, which is the same.
+func icmp(b blob) result {
+	option, typ, from, to, not := "--icmp-type", b.u8(0), b.u8(1), b.u8(2), b.u8(3)&1 != 0
+	if b.ip6 {
+		option = "--icmpv6-type"
+	}
+	var w words
+	anyCode := from == 0 && to == 0xff
+	switch {
+	case typ == 0xff && !b.ip6:
+		w.opt(not, option, "any")
+		if !not {
+			return w.means()
+		}
+		return w.textOnly()
+	case anyCode:
+		w.opt(not, option, "%d", typ)
+		return w.means(payload("transport", 0, 1), cmp(not, []byte{typ}))
+	case from == to:
+		w.opt(not, option, "%d/%d", typ, from)
+		return w.means(payload("transport", 0, 2), cmp(not, []byte{typ, from}))
+	}
+	w.opt(not, option, "%d/%d-%d", typ, from, to)
+	if not {
+		return w.textOnly()
+	}
+	return w.means(payload("transport", 0, 1), cmp(false, []byte{typ}), payload("transport", 1, 1), in(false, []byte{from}, []byte{to}))
+}
+
+// spi reads struct xt_esp and ipt_ah: a range of SPIs at off in the transport header.
+func spi(option string, off uint32) func(b blob) result {
+	return func(b blob) result {
+		var w words
+		from, to, not := b.u32(0), b.u32(4), b.u8(8)&1 != 0
+		if from == 0 && to == 0xffffffff && !not {
+			return w.means()
+		}
+		if from == to {
+			w.opt(not, option, "%d", from)
+		} else {
+			w.opt(not, option, "%d:%d", from, to)
+		}
+		return w.means(payload("transport", off, 4), in(not, net32(from), net32(to)))
+	}
+}
+
+// ah: IPv4 finds the header as transport, IPv6 as an extension header.
+func ah(b blob) result {
+	r := spi("--ahspi", 4)(b)
+	if b.ip6 {
+		return result{text: r.text}
+	}
+	return r
+}
+
+func net32(n uint32) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
+
+// multiport is struct xt_multiport_v1.
+func multiport(b blob) result {
+	count, not := min(int(b.u8(1)), 15), b.u8(47) != 0
+	var list []string
+	var ranges [][2]schema.Bytes
+	for i := 0; i < count; i++ {
+		from := b.u16(2 + 2*i)
+		to := from
+		if b.u8(32+i) != 0 && i+1 < count {
+			i++
+			to = b.u16(2 + 2*i)
+		}
+		list = append(list, portRange(from, to))
+		ranges = append(ranges, [2]schema.Bytes{net16(from), net16(to)})
+	}
+	var w words
+	option, off := "--ports", uint32(0)
+	switch b.u8(0) {
+	case 0:
+		option = "--sports"
+	case 1:
+		option, off = "--dports", 2
+	default:
+		w.opt(not, option, "%s", strings.Join(list, ","))
+		return w.textOnly()
+	}
+	w.opt(not, option, "%s", strings.Join(list, ","))
+	return w.means(payload("transport", off, 2), oneOf(not, 2, ranges))
+}
+
+// comment is struct xt_comment_info.
+func comment(b blob) result {
+	var w words
+	text := b.str(0, 256)
+	w.quoted("--comment", text)
+	r := w.means()
+	r.comment = text
+	return r
+}
+
+// addrtype is struct xt_addrtype_info_v1; the kernel asks the routing table as fib does.
+func addrtype(b blob) result {
+	var w words
+	src, dst, flags := b.u16(0), b.u16(2), b.u32(4)
+	link := ""
+	if flags&4 != 0 {
+		link = " . iif"
+	}
+	if flags&8 != 0 {
+		link = " . oif"
+	}
+	var exprs []schema.Expr
+	add := func(option, key string, types uint16, not bool) {
+		if types == 0 {
+			return
+		}
+		names, ranges := addrTypes(types)
+		w.opt(not, option, "%s", names)
+		exprs = append(exprs, schema.Expr{Name: "fib", Key: key + link, Op: "type", DReg: 1})
+		if len(ranges) == 1 {
+			exprs = append(exprs, cmp(not, ranges[0][0]))
+		} else {
+			exprs = append(exprs, oneOf(not, 4, ranges))
+		}
+	}
+	add("--src-type", "saddr", src, flags&1 != 0)
+	add("--dst-type", "daddr", dst, flags&2 != 0)
+	w.flag(flags&4 != 0, "--limit-iface-in")
+	w.flag(flags&8 != 0, "--limit-iface-out")
+	return w.means(exprs...)
+}
+
+// addrTypes are the names and numbers (RTN_*) of a mask of address types.
+func addrTypes(types uint16) (names string, ranges [][2]schema.Bytes) {
+	var list []string
+	for i, name := range []string{
+		"UNSPEC", "UNICAST", "LOCAL", "BROADCAST", "ANYCAST", "MULTICAST", "BLACKHOLE", "UNREACHABLE", "PROHIBIT", "THROW",
+		"NAT", "XRESOLVE",
+	} {
+		if types&(1<<i) != 0 {
+			list = append(list, name)
+			ranges = append(ranges, [2]schema.Bytes{host32(uint32(i)), host32(uint32(i))})
+		}
+	}
+	return strings.Join(list, ","), ranges
+}
+
+// iprange is struct xt_iprange_mtinfo.
+func iprange(b blob) result {
+	var w words
+	var exprs []schema.Expr
+	n, flags := b.addrLen(), b.u8(64)
+	src, dst := uint32(12), uint32(16)
+	if b.ip6 {
+		src, dst = 8, 24
+	}
+	if flags&1 != 0 {
+		w.opt(flags&0x10 != 0, "--src-range", "%s-%s", b.addr(0), b.addr(16))
+		exprs = append(exprs, payload("network", src, uint32(n)), in(flags&0x10 != 0, b.at(0, n), b.at(16, n)))
+	}
+	if flags&2 != 0 {
+		w.opt(flags&0x20 != 0, "--dst-range", "%s-%s", b.addr(32), b.addr(48))
+		exprs = append(exprs, payload("network", dst, uint32(n)), in(flags&0x20 != 0, b.at(32, n), b.at(48, n)))
+	}
+	return w.means(exprs...)
+}
+
+// mac is struct xt_mac_info. The kernel wants an Ethernet device first (xt_mac.c).
+func mac(b blob) result {
+	var w words
+	not := b.u32(8) != 0
+	a := b.at(0, 6)
+	w.opt(not, "--mac-source", "%02x:%02x:%02x:%02x:%02x:%02x", a[0], a[1], a[2], a[3], a[4], a[5])
+	const arphrdEther = 1
+	return w.means(meta("iiftype"), cmp(false, binary.NativeEndian.AppendUint16(nil, arphrdEther)), payload("link", 6, 6), cmp(not, a))
+}
+
+// mark reads struct xt_mark_mtinfo1 and xt_connmark_mtinfo1.
+func mark(key string, conn bool) func(b blob) result {
+	return func(b blob) result {
+		var w words
+		not := b.u8(8) != 0
+		w.opt(not, "--mark", "%s", Mark(b.u32(0), b.u32(4)))
+		load := meta(key)
+		if conn {
+			load = ct(key, "")
+		}
+		return w.means(masked(load, not, host32(b.u32(0)), host32(b.u32(4)))...)
+	}
+}
+
+// Mark writes a mark as iptables does: "0x1", or "0x1/0xff".
+func Mark(value, m uint32) string {
+	if m == 0xffffffff {
+		return fmt.Sprintf("0x%x", value)
+	}
+	return fmt.Sprintf("0x%x/0x%x", value, m)
+}
+
+// pkttype is struct xt_pkttype_info.
+func pkttype(b blob) result {
+	var w words
+	typ, not := b.u32(0), b.u32(4) != 0
+	names := []string{"unicast", "broadcast", "multicast", "otherhost", "outgoing", "loopback", "fastroute"}
+	if typ >= uint32(len(names)) {
+		w.opt(not, "--pkt-type", "%d", typ)
+	} else {
+		w.opt(not, "--pkt-type", "%s", names[typ])
+	}
+	if typ == 5 || typ > 0xff {
+		return w.textOnly() // loopback: the kernel looks at the address instead
+	}
+	return w.means(meta("pkttype"), cmp(not, []byte{byte(typ)}))
+}
+
+// owner is struct xt_owner_match_info. A negated test also matches packets without a socket, as bytecode does not.
+func owner(b blob) result {
+	var w words
+	m, inv := b.u8(16), b.u8(17)
+	var exprs []schema.Expr
+	add := func(bit byte, option, key string, off int) {
+		if m&bit == 0 {
+			return
+		}
+		from, to := b.u32(off), b.u32(off+4)
+		if from == to {
+			w.opt(inv&bit != 0, option, "%d", from)
+		} else {
+			w.opt(inv&bit != 0, option, "%d-%d", from, to)
+		}
+		exprs = append(exprs, hostRange(meta(key), false, from, to)...)
+	}
+	if m&4 != 0 {
+		w.opt(inv&4 != 0, "--socket-exists", "")
+	}
+	add(1, "--uid-owner", "skuid", 0)
+	add(2, "--gid-owner", "skgid", 8)
+	if m&^3 != 0 || inv != 0 {
+		return w.textOnly()
+	}
+	return w.means(exprs...)
+}
+
+// length is struct xt_length_info: the length of the packet at layer 3.
+func length(b blob) result {
+	var w words
+	from, to, not := b.u16(0), b.u16(2), b.u8(4) != 0
+	w.opt(not, "--length", "%s", portRange(from, to))
+	return w.means(hostRange(meta("length"), not, uint32(from), uint32(to))...)
+}
+
+// hops reads struct ipt_ttl_info and ip6t_hl_info, which name and number the same modes.
+func hops(name string, off uint32) func(b blob) result {
+	return func(b blob) result {
+		var w words
+		load, value := payload("network", off, 1), []byte{b.u8(1)}
+		test := cmp(false, value)
+		switch b.u8(0) {
+		case 0:
+			w.opt(false, "--"+name+"-eq", "%d", value[0])
+		case 1:
+			w.opt(true, "--"+name+"-eq", "%d", value[0])
+			test.Op = "neq"
+		case 2:
+			w.opt(false, "--"+name+"-lt", "%d", value[0])
+			test.Op = "lt"
+		case 3:
+			w.opt(false, "--"+name+"-gt", "%d", value[0])
+			test.Op = "gt"
+		default:
+			return result{text: fmt.Sprintf("[mode %d]", b.u8(0))}
+		}
+		return w.means(load, test)
+	}
+}
+
+// dscp is struct xt_dscp_info.
+func dscp(b blob) result {
+	var w words
+	not := b.u8(1) != 0
+	w.opt(not, "--dscp", "0x%02x", b.u8(0))
+	return w.means(dsfield(b, not, b.u8(0)<<2, 0xfc)...)
+}
+
+// tos is struct xt_tos_match_info.
+func tos(b blob) result {
+	var w words
+	m, value, not := b.u8(0), b.u8(1), b.u8(2) != 0
+	w.opt(not, "--tos", "0x%02x/0x%02x", value, m)
+	return w.means(dsfield(b, not, value, m)...)
+}
+
+// dsfield tests the eight bits of TOS or traffic class, which IPv6 keeps across two bytes.
+func dsfield(b blob, not bool, value, m byte) []schema.Expr {
+	if !b.ip6 {
+		return masked(payload("network", 1, 1), not, []byte{value}, []byte{m})
+	}
+	return masked(payload("network", 0, 2), not, []byte{value >> 4, value << 4}, []byte{m >> 4, m << 4})
+}

@@ -1,0 +1,540 @@
+package xt
+
+import (
+	"fmt"
+	"math/bits"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// The matches here stay opaque: they count, remember, draw lots, ask the clock, or look where bytecode cannot. Only their
+// texts are made.
+
+// limit is struct xt_rateinfo.
+func limit(b blob) result {
+	var w words
+	w.opt(false, "--limit", "%s", rate(uint64(b.u32(0)), 10000))
+	if burst := b.u32(4); burst != 5 {
+		w.opt(false, "--limit-burst", "%d", burst)
+	}
+	return w.textOnly()
+}
+
+// rate writes a period, in 1/scale seconds, in the largest unit that divides it well (print_rate in libxt_limit.c).
+func rate(period, scale uint64) string {
+	units := rateUnits(scale)
+	if period == 0 {
+		return "0/sec"
+	}
+	i := 1
+	for ; i < len(units); i++ {
+		if period > units[i].period || units[i].period/period < units[i].period%period {
+			break
+		}
+	}
+	return fmt.Sprintf("%d/%s", units[i-1].period/period, units[i-1].name)
+}
+
+type rateUnit struct {
+	name   string
+	period uint64
+}
+
+func rateUnits(scale uint64) []rateUnit {
+	return []rateUnit{{"day", 86400 * scale}, {"hour", 3600 * scale}, {"min", 60 * scale}, {"sec", scale}}
+}
+
+// physdev is struct xt_physdev_info: ports of a bridge in the br_netfilter pass.
+func physdev(b blob) result {
+	var w words
+	inv, m := b.u8(64), b.u8(65)
+	if m&0x08 != 0 {
+		w.opt(inv&0x08 != 0, "--physdev-is-in", "")
+	}
+	if m&0x01 != 0 {
+		w.opt(inv&0x01 != 0, "--physdev-in", "%s", b.str(0, 16))
+	}
+	if m&0x10 != 0 {
+		w.opt(inv&0x10 != 0, "--physdev-is-out", "")
+	}
+	if m&0x02 != 0 {
+		w.opt(inv&0x02 != 0, "--physdev-out", "%s", b.str(32, 16))
+	}
+	if m&0x04 != 0 {
+		w.opt(inv&0x04 != 0, "--physdev-is-bridged", "")
+	}
+	return w.textOnly()
+}
+
+// set is struct xt_set_info_match_v1 to v4. It holds the number of the ipset, not its name; iptables would not take the
+// number, so "#3" cannot be mistaken for a name.
+func set(b blob) result {
+	var w words
+	flags := b.u8(3)
+	var dirs []string
+	for i := range min(int(b.u8(2)), 6) {
+		if flags&(1<<(i+1)) != 0 {
+			dirs = append(dirs, "src")
+		} else {
+			dirs = append(dirs, "dst")
+		}
+	}
+	w.opt(flags&1 != 0, "--match-set", "#%d %s", b.u16(0), strings.Join(dirs, ","))
+	w.flag(flags&0x80 != 0, "--return-nomatch")
+	return w.textOnly()
+}
+
+// recent is struct xt_recent_mtinfo and _v1.
+func recent(b blob) result {
+	var w words
+	m, not := b.u8(8), b.u8(9) != 0
+	for _, o := range []struct {
+		bit  byte
+		name string
+	}{{2, "--set"}, {1, "--rcheck"}, {4, "--update"}, {8, "--remove"}} {
+		if m&o.bit != 0 {
+			w.opt(not, o.name, "")
+		}
+	}
+	if s := b.u32(0); s != 0 {
+		w.opt(false, "--seconds", "%d", s)
+	}
+	w.flag(m&0x20 != 0, "--reap")
+	if n := b.u32(4); n != 0 {
+		w.opt(false, "--hitcount", "%d", n)
+	}
+	w.flag(m&0x10 != 0, "--rttl")
+	if name := b.str(10, 200); name != "" {
+		w.opt(false, "--name", "%s", name)
+	}
+	if b.rev == 1 {
+		w.opt(false, "--mask", "%s", b.addr(212))
+	}
+	if b.u8(210) == 0 {
+		w.flag(true, "--rsource")
+	} else {
+		w.flag(true, "--rdest")
+	}
+	return w.textOnly()
+}
+
+// statistic is struct xt_statistic_info.
+func statistic(b blob) result {
+	var w words
+	not := b.u16(2)&1 != 0
+	if b.u16(0) == 0 {
+		w.opt(false, "--mode", "random")
+		w.opt(not, "--probability", "%.11f", float64(b.u32(4))/0x80000000)
+		return w.textOnly()
+	}
+	w.opt(false, "--mode", "nth")
+	w.opt(not, "--every", "%d", uint64(b.u32(4))+1)
+	w.opt(false, "--packet", "%d", b.u32(8))
+	return w.textOnly()
+}
+
+// connlimit is struct xt_connlimit_info, revision 1.
+func connlimit(b blob) result {
+	var w words
+	flags := b.u32(20)
+	name := "--connlimit-above"
+	if flags&1 != 0 {
+		name = "--connlimit-upto"
+	}
+	w.opt(false, name, "%d", b.u32(16))
+	ones := 0
+	for _, x := range b.at(0, b.addrLen()) {
+		ones += bits.OnesCount8(x)
+	}
+	w.opt(false, "--connlimit-mask", "%d", ones)
+	if flags&2 != 0 {
+		w.flag(true, "--connlimit-daddr")
+	} else {
+		w.flag(true, "--connlimit-saddr")
+	}
+	return w.textOnly()
+}
+
+// hashlimitConfig is struct hashlimit_cfg1 to 3.
+type hashlimitConfig struct {
+	avg, burst, scale             uint64
+	mode, size, limit, gc, expire uint32
+	srcMask, dstMask              byte
+	name                          string
+}
+
+func hashlimitOf(b blob) hashlimitConfig {
+	if b.rev == 1 {
+		return hashlimitConfig{
+			avg: uint64(b.u32(20)), burst: uint64(b.u32(24)), scale: 10000, mode: b.u32(16), size: b.u32(28), limit: b.u32(32),
+			gc: b.u32(36), expire: b.u32(40), srcMask: b.u8(44), dstMask: b.u8(45), name: b.str(0, 16),
+		}
+	}
+	c := hashlimitConfig{
+		avg: b.u64(256), burst: b.u64(264), scale: 1000000, mode: b.u32(272), size: b.u32(276), limit: b.u32(280),
+		gc: b.u32(284), expire: b.u32(288), srcMask: b.u8(292), dstMask: b.u8(293), name: b.str(0, 255),
+	}
+	if b.rev == 3 {
+		c.srcMask, c.dstMask = b.u8(296), b.u8(297)
+	}
+	return c
+}
+
+// hashlimit is struct xt_hashlimit_mtinfo1 to 3. Limits in bytes are printed raw.
+func hashlimit(b blob) result {
+	var w words
+	c := hashlimitOf(b)
+	if c.mode&0x60 != 0 || c.avg == 0 {
+		return result{text: fmt.Sprintf("--hashlimit-name %s [mode %#x, average %d, burst %d]", c.name, c.mode, c.avg, c.burst)}
+	}
+	option := "--hashlimit-upto"
+	if c.mode&0x10 != 0 {
+		option = "--hashlimit-above"
+	}
+	w.opt(false, option, "%s", rate(c.avg, c.scale))
+	if c.burst != 5 {
+		w.opt(false, "--hashlimit-burst", "%d", c.burst)
+	}
+	c.modeWords(&w)
+	w.opt(false, "--hashlimit-name", "%s", c.name)
+	c.tableWords(&w)
+	full := byte(8 * b.addrLen())
+	if c.srcMask != full {
+		w.opt(false, "--hashlimit-srcmask", "%d", c.srcMask)
+	}
+	if c.dstMask != full {
+		w.opt(false, "--hashlimit-dstmask", "%d", c.dstMask)
+	}
+	return w.textOnly()
+}
+
+func (c hashlimitConfig) modeWords(w *words) {
+	var modes []string
+	for _, m := range []struct {
+		bit  uint32
+		name string
+	}{{4, "srcip"}, {8, "srcport"}, {1, "dstip"}, {2, "dstport"}} {
+		if c.mode&m.bit != 0 {
+			modes = append(modes, m.name)
+		}
+	}
+	if len(modes) > 0 {
+		w.opt(false, "--hashlimit-mode", "%s", strings.Join(modes, ","))
+	}
+}
+
+func (c hashlimitConfig) tableWords(w *words) {
+	if c.size != 0 {
+		w.opt(false, "--hashlimit-htable-size", "%d", c.size)
+	}
+	if c.limit != 0 {
+		w.opt(false, "--hashlimit-htable-max", "%d", c.limit)
+	}
+	if c.gc != 1000 {
+		w.opt(false, "--hashlimit-htable-gcinterval", "%d", c.gc)
+	}
+	if c.expire != c.quantum() {
+		w.opt(false, "--hashlimit-htable-expire", "%d", c.expire)
+	}
+}
+
+// quantum is the default of --hashlimit-htable-expire: one unit of the rate, in milliseconds.
+func (c hashlimitConfig) quantum() uint32 {
+	_, unit, _ := strings.Cut(rate(c.avg, c.scale), "/")
+	for _, u := range rateUnits(c.scale) {
+		if u.name == unit {
+			return uint32(u.period / c.scale * 1000)
+		}
+	}
+	return 0
+}
+
+// str is struct xt_string_info.
+func str(b blob) result {
+	var w words
+	flags := b.u8(149)
+	not := flags&1 != 0
+	pattern := b.at(20, min(int(b.u8(148)), 128))
+	if isText(pattern) {
+		w.opt(not, "--string", "%s", `"`+strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(string(pattern))+`"`)
+	} else {
+		w.opt(not, "--hex-string", `"|%x|"`, pattern)
+	}
+	w.opt(false, "--algo", "%s", b.str(4, 16))
+	if from := b.u16(0); from != 0 {
+		w.opt(false, "--from", "%d", from)
+	}
+	if to := b.u16(2); to != 0xffff && to != 0 {
+		w.opt(false, "--to", "%d", to)
+	}
+	w.flag(b.rev == 1 && flags&2 != 0, "--icase")
+	return w.textOnly()
+}
+
+func isText(p []byte) bool {
+	for _, c := range p {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return len(p) == 0 || p[len(p)-1] != '\\'
+}
+
+// timeOfDay is struct xt_time_info.
+func timeOfDay(b blob) result {
+	var w words
+	start, stop := b.u32(8), b.u32(12)
+	if start != 0 || stop != 24*60*60-1 {
+		w.opt(false, "--timestart", "%s", clock(start))
+		w.opt(false, "--timestop", "%s", clock(stop))
+	}
+	if days := b.u32(16); days != 0xfffffffe {
+		var list []string
+		for d := 1; d <= 31; d++ {
+			if days&(1<<d) != 0 {
+				list = append(list, fmt.Sprint(d))
+			}
+		}
+		w.opt(false, "--monthdays", "%s", strings.Join(list, ","))
+	}
+	if days := b.u8(20); days != 0xfe {
+		var list []string
+		for i, name := range []string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"} {
+			if days&(2<<i) != 0 {
+				list = append(list, name)
+			}
+		}
+		w.opt(false, "--weekdays", "%s", strings.Join(list, ","))
+	}
+	const layout = "2006-01-02T15:04:05"
+	if from := b.u32(0); from != 0 {
+		w.opt(false, "--datestart", "%s", time.Unix(int64(from), 0).UTC().Format(layout))
+	}
+	if to := b.u32(4); to != 0 {
+		w.opt(false, "--datestop", "%s", time.Unix(int64(to), 0).UTC().Format(layout))
+	}
+	w.flag(b.u8(21)&1 != 0, "--kerneltz")
+	w.flag(b.u8(21)&2 != 0, "--contiguous")
+	return w.textOnly()
+}
+
+func clock(s uint32) string { return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60) }
+
+// policy is struct xt_policy_info; the elements of a policy are printed raw.
+func policy(b blob) result {
+	var w words
+	flags, n := b.u16(304), b.u16(306)
+	if flags&1 != 0 {
+		w.opt(false, "--dir", "in")
+	} else {
+		w.opt(false, "--dir", "out")
+	}
+	if flags&4 != 0 {
+		w.opt(false, "--pol", "none")
+	} else {
+		w.opt(false, "--pol", "ipsec")
+	}
+	w.flag(flags&8 != 0, "--strict")
+	const elem = 76
+	if n == 1 && b.u8(74) == 0 && b.u8(75) == 0 { // one element that asks for nothing
+		n = 0
+	}
+	if n > 0 {
+		w.opt(false, fmt.Sprintf("[%x]", b.at(0, elem*min(int(n), 4))), "")
+	}
+	return w.textOnly()
+}
+
+// quota is struct xt_quota_info.
+func quota(b blob) result {
+	var w words
+	w.opt(b.u32(0)&1 != 0, "--quota", "%d", b.u64(8))
+	return w.textOnly()
+}
+
+// helper is struct xt_helper_info.
+func helper(b blob) result {
+	var w words
+	name := b.str(4, 30)
+	w.opt(b.u32(0) != 0, "--helper", "%s", name)
+	return w.textOnly()
+}
+
+// tcpmss is struct xt_tcpmss_match_info.
+func tcpmss(b blob) result {
+	var w words
+	w.opt(b.u8(4) != 0, "--mss", "%s", portRange(b.u16(0), b.u16(2)))
+	return w.textOnly()
+}
+
+// cpu is struct xt_cpu_info.
+func cpu(b blob) result {
+	var w words
+	w.opt(b.u32(4) != 0, "--cpu", "%d", b.u32(0))
+	return w.textOnly()
+}
+
+// devgroup is struct xt_devgroup_info: numbers of groups of links.
+func devgroup(b blob) result {
+	var w words
+	var exprs []schema.Expr
+	flags := b.u32(0)
+	add := func(option, key string, not bool, off int) {
+		group, m := b.u32(off), b.u32(off+4)
+		w.opt(not, option, "%s", Mark(group, m))
+		exprs = append(exprs, masked(meta(key), not, host32(group), host32(m))...)
+	}
+	if flags&1 != 0 {
+		add("--src-group", "iifgroup", flags&2 != 0, 4)
+	}
+	if flags&4 != 0 {
+		add("--dst-group", "oifgroup", flags&8 != 0, 12)
+	}
+	return w.means(exprs...)
+}
+
+// connbytes is struct xt_connbytes_info; a range the wrong way round is a negation.
+func connbytes(b blob) result {
+	var w words
+	from, to := b.u64(0), b.u64(8)
+	not := from > to
+	if not {
+		from, to = to, from
+	}
+	if to == 1<<64-1 {
+		w.opt(not, "--connbytes", "%d", from)
+	} else {
+		w.opt(not, "--connbytes", "%d:%d", from, to)
+	}
+	w.opt(false, "--connbytes-mode", "%s", pick(b.u8(16), "packets", "bytes", "avgpkt"))
+	w.opt(false, "--connbytes-dir", "%s", pick(b.u8(17), "original", "reply", "both"))
+	return w.textOnly()
+}
+
+// pick names the n-th of a list.
+func pick(n byte, names ...string) string {
+	if int(n) < len(names) {
+		return names[n]
+	}
+	return fmt.Sprint(n)
+}
+
+// socket is struct xt_socket_mtinfo1 to 3.
+func socket(b blob) result {
+	var w words
+	if b.rev == 0 {
+		return w.textOnly()
+	}
+	flags := b.u8(0)
+	w.flag(flags&1 != 0, "--transparent")
+	w.flag(flags&2 != 0, "--nowildcard")
+	w.flag(flags&4 != 0, "--restore-skmark")
+	return w.textOnly()
+}
+
+// realm is struct xt_realm_info.
+func realm(b blob) result {
+	var w words
+	w.opt(b.u8(8) != 0, "--realm", "%s", Mark(b.u32(0), b.u32(4)))
+	return w.textOnly()
+}
+
+// rpfilter is struct xt_rpfilter_info: a reverse path test of its own.
+func rpfilter(b blob) result {
+	var w words
+	flags := b.u8(0)
+	w.flag(flags&1 != 0, "--loose")
+	w.flag(flags&2 != 0, "--validmark")
+	w.flag(flags&4 != 0, "--accept-local")
+	w.flag(flags&8 != 0, "--invert")
+	return w.textOnly()
+}
+
+// frag is struct ip6t_frag.
+func frag(b blob) result {
+	var w words
+	flags, inv := b.u8(12), b.u8(13)
+	if from, to := b.u32(0), b.u32(4); from != 0 || to != 0xffffffff || inv&1 != 0 {
+		if from == to {
+			w.opt(inv&1 != 0, "--fragid", "%d", from)
+		} else {
+			w.opt(inv&1 != 0, "--fragid", "%d:%d", from, to)
+		}
+	}
+	if flags&2 != 0 {
+		w.opt(inv&2 != 0, "--fraglen", "%d", b.u32(8))
+	}
+	w.flag(flags&0x04 != 0, "--fragres")
+	w.flag(flags&0x08 != 0, "--fragfirst")
+	w.flag(flags&0x10 != 0, "--fragmore")
+	w.flag(flags&0x20 != 0, "--fraglast")
+	return w.textOnly()
+}
+
+// rt is struct ip6t_rt; what goes beyond the type is printed raw.
+func rt(b blob) result {
+	var w words
+	flags, inv := b.u8(16), b.u8(17)
+	if flags&1 != 0 {
+		w.opt(inv&1 != 0, "--rt-type", "%d", b.u32(0))
+	}
+	if flags&^1 != 0 {
+		w.opt(false, fmt.Sprintf("[%x]", b.at(0, 18)), "")
+	}
+	return w.textOnly()
+}
+
+// ipv6header is struct ip6t_ipv6header_info.
+func ipv6header(b blob) result {
+	var w words
+	var names []string
+	for i, name := range []string{"proto", "ipv6-nonxt", "esp", "ah", "ipv6-frag", "ipv6-route", "ipv6-opts", "hop-by-hop"} {
+		if b.u8(0)&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	w.opt(b.u8(1) != 0, "--header", "%s", strings.Join(names, ","))
+	w.flag(b.u8(2) != 0, "--soft")
+	return w.textOnly()
+}
+
+// ecn is struct xt_ecn_info.
+func ecn(b blob) result {
+	var w words
+	op, inv := b.u8(0), b.u8(1)
+	if op&0x10 != 0 {
+		w.opt(inv&0x10 != 0, "--ecn-tcp-ece", "")
+	}
+	if op&0x20 != 0 {
+		w.opt(inv&0x20 != 0, "--ecn-tcp-cwr", "")
+	}
+	if op&0x01 != 0 {
+		w.opt(inv&0x01 != 0, "--ecn-ip-ect", "%d", b.u8(2))
+	}
+	return w.textOnly()
+}
+
+// addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1]:80", ":8080".
+func addrPort(flags uint32, from, to netip.Addr, min, max uint16) string {
+	var s string
+	hasPort := flags&natProtoSpecified != 0
+	if flags&natMapIPs != 0 {
+		s = from.String()
+		if from != to {
+			s += "-" + to.String()
+		}
+		if hasPort && from.Is6() {
+			s = "[" + strings.Replace(s, "-", "]-[", 1) + "]"
+		}
+	}
+	if hasPort {
+		s += fmt.Sprintf(":%d", min)
+		if min != max {
+			s += fmt.Sprintf("-%d", max)
+		}
+	}
+	return s
+}

@@ -1,0 +1,460 @@
+package xt
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// NF_NAT_RANGE_* of uapi/linux/netfilter/nf_nat.h.
+const (
+	natMapIPs         = 1 << 0
+	natProtoSpecified = 1 << 1
+	natRandom         = 1 << 2
+	natPersistent     = 1 << 3
+	natRandomFully    = 1 << 4
+	natProtoOffset    = 1 << 5
+)
+
+func targets() map[string][]decoder { return targetTable }
+
+var targetTable = map[string][]decoder{
+	"REJECT":     {{revs(0), 4, reject}},
+	"LOG":        {{revs(0), 32, logTarget}},
+	"NFLOG":      {{revs(0), 76, nflog}},
+	"MASQUERADE": {{revs(0), 20, masquerade}},
+	"REDIRECT":   {{revs(0), 20, redirect}},
+	"SNAT":       {{revs(0), 20, nat("snat", "--to-source")}, {revs(1), 40, nat("snat", "--to-source")}, {revs(2), 42, nat("snat", "--to-source")}},
+	"DNAT":       {{revs(0), 20, nat("dnat", "--to-destination")}, {revs(1), 40, nat("dnat", "--to-destination")}, {revs(2), 42, nat("dnat", "--to-destination")}},
+	"NETMAP":     {{revs(0), 20, netmap}},
+	"MARK":       {{revs(2), 8, markTarget}},
+	"CONNMARK":   {{revs(1), 13, connmark}, {revs(2), 15, connmark}},
+	"TCPMSS":     {{revs(0), 2, mssTarget}},
+	"CHECKSUM":   {{revs(0), 1, checksum}},
+	"CLASSIFY":   {{revs(0), 4, classify}},
+	"DSCP":       {{revs(0), 1, dscpTarget}},
+	"TOS":        {{revs(1), 2, tosTarget}},
+	"TTL":        {{revs(0), 2, hopsTarget("TTL", "ttl")}},
+	"HL":         {{revs(0), 2, hopsTarget("HL", "hl")}},
+	"TEE":        {{revs(1), 32, tee}},
+	"AUDIT":      {{revs(0), 1, audit}},
+	"TRACE":      {{revs(0), 0, trace}},
+	"NOTRACK":    {{revs(0), 0, notrack}},
+	"CT":         {{revs(0), 28, ctTarget}, {revs(1, 2), 60, ctTarget}},
+	"NFQUEUE":    {{revs(0), 2, nfqueue}, {revs(1), 4, nfqueue}, {revs(2, 3), 6, nfqueue}},
+	"TPROXY":     {{revs(1), 26, tproxy}},
+}
+
+// noVerdict is the result of a target that lets the packet go on to the next rule, and changes nothing that rules ask for.
+func (w *words) noVerdict(name string) result {
+	text := join(name, w.String())
+	return w.means(schema.Expr{Name: "log", Key: name, Text: text})
+}
+
+// rejects are the --reject-with of IPv4: type and code in nftables' terms, by number of enum ipt_reject_with.
+func rejects(ip6 bool, with uint32) (name string, typ, code uint32, ok bool) {
+	type reject struct {
+		name      string
+		typ, code uint32
+	}
+	list := []reject{
+		{"icmp-net-unreachable", 0, 0}, {"icmp-host-unreachable", 0, 1}, {"icmp-proto-unreachable", 0, 2},
+		{"icmp-port-unreachable", 0, 3}, {}, {"icmp-net-prohibited", 0, 9}, {"icmp-host-prohibited", 0, 10},
+		{"tcp-reset", 1, 0}, {"icmp-admin-prohibited", 0, 13},
+	}
+	if ip6 {
+		list = []reject{
+			{"icmp6-no-route", 0, 0}, {"icmp6-adm-prohibited", 0, 1}, {}, {"icmp6-addr-unreachable", 0, 3},
+			{"icmp6-port-unreachable", 0, 4}, {}, {"tcp-reset", 1, 0}, {"icmp6-policy-fail", 0, 5}, {"icmp6-reject-route", 0, 6},
+		}
+	}
+	if with >= uint32(len(list)) || list[with].name == "" {
+		return "", 0, 0, false
+	}
+	r := list[with]
+	return r.name, r.typ, r.code, true
+}
+
+// RejectName is the --reject-with of an nftables reject, "" when iptables has none.
+func RejectName(ip6 bool, typ, code uint32) string {
+	for with := range uint32(9) {
+		if name, t, c, ok := rejects(ip6, with); ok && t == typ && c == code {
+			return name
+		}
+	}
+	return ""
+}
+
+// reject is struct ipt_reject_info and ip6t_reject_info.
+func reject(b blob) result {
+	var w words
+	name, typ, code, ok := rejects(b.ip6, b.u32(0))
+	if !ok {
+		return result{text: fmt.Sprintf("[%d]", b.u32(0))}
+	}
+	w.opt(false, "--reject-with", "%s", name)
+	return w.means(schema.Expr{Name: "reject", Type: typ, Code: code})
+}
+
+// logTarget is struct xt_log_info.
+func logTarget(b blob) result {
+	var w words
+	if p := b.str(2, 30); p != "" {
+		w.quoted("--log-prefix", p)
+	}
+	if level := b.u8(0); level != 4 {
+		w.opt(false, "--log-level", "%d", level)
+	}
+	flags := b.u8(1)
+	w.flag(flags&0x01 != 0, "--log-tcp-sequence")
+	w.flag(flags&0x02 != 0, "--log-tcp-options")
+	w.flag(flags&0x04 != 0, "--log-ip-options")
+	w.flag(flags&0x08 != 0, "--log-uid")
+	w.flag(flags&0x20 != 0, "--log-macdecode")
+	return w.noVerdict("LOG")
+}
+
+// nflog is struct xt_nflog_info.
+func nflog(b blob) result {
+	var w words
+	if p := b.str(12, 64); p != "" {
+		w.quoted("--nflog-prefix", p)
+	}
+	if g := b.u16(4); g != 0 {
+		w.opt(false, "--nflog-group", "%d", g)
+	}
+	if n := b.u32(0); b.u16(8)&1 != 0 {
+		w.opt(false, "--nflog-size", "%d", n)
+	} else if n != 0 {
+		w.opt(false, "--nflog-range", "%d", n)
+	}
+	if t := b.u16(6); t != 0 {
+		w.opt(false, "--nflog-threshold", "%d", t)
+	}
+	return w.noVerdict("NFLOG")
+}
+
+// natRange is what SNAT, DNAT, MASQUERADE and REDIRECT are told: struct nf_nat_ipv4_multi_range_compat (IPv4, revision 0)
+// or nf_nat_range and nf_nat_range2.
+type natRange struct {
+	flags    uint32
+	from, to []byte // addresses
+	min, max uint16
+	base     uint16
+}
+
+func natRangeOf(b blob) (natRange, bool) {
+	if b.rev == 0 && !b.ip6 {
+		return natRange{flags: b.u32(4), from: b.at(8, 4), to: b.at(12, 4), min: b.be16(16), max: b.be16(18)}, b.u32(0) == 1
+	}
+	n := b.addrLen()
+	r := natRange{flags: b.u32(0), from: b.at(4, n), to: b.at(20, n), min: b.be16(36), max: b.be16(38)}
+	if b.rev == 2 {
+		r.base = b.be16(40)
+	}
+	return r, len(b.b) >= 40
+}
+
+func addrOf(b []byte) netip.Addr {
+	a, _ := netip.AddrFromSlice(b)
+	return a
+}
+
+// immediates load the range into registers 1 to 4 and name them: addresses, then ports.
+func (r natRange) immediates() (exprs []schema.Expr, regs [4]uint32) {
+	load := func(i int, data []byte, same bool) {
+		if same {
+			regs[i] = regs[i-1]
+			return
+		}
+		regs[i] = uint32(i + 1)
+		exprs = append(exprs, schema.Expr{Name: "immediate", DReg: uint32(i + 1), Data: data})
+	}
+	if r.flags&natMapIPs != 0 {
+		load(0, r.from, false)
+		load(1, r.to, string(r.from) == string(r.to))
+	}
+	if r.flags&natProtoSpecified != 0 {
+		load(2, net16(r.min), false)
+		load(3, net16(r.max), r.min == r.max)
+	}
+	return exprs, regs
+}
+
+func (r natRange) options(w *words) {
+	w.flag(r.flags&natRandom != 0, "--random")
+	w.flag(r.flags&natRandomFully != 0, "--random-fully")
+	w.flag(r.flags&natPersistent != 0, "--persistent")
+}
+
+// nat is SNAT and DNAT.
+func nat(op, option string) func(b blob) result {
+	return func(b blob) result {
+		var w words
+		r, ok := natRangeOf(b)
+		if !ok {
+			return result{text: fmt.Sprintf("[%x]", b.b)}
+		}
+		to := addrPort(r.flags, addrOf(r.from), addrOf(r.to), r.min, r.max)
+		if r.flags&natProtoOffset != 0 {
+			to += fmt.Sprintf("/%d", r.base)
+		}
+		w.opt(false, option, "%s", to)
+		r.options(&w)
+		if r.flags&natProtoOffset != 0 {
+			return w.textOnly()
+		}
+		exprs, regs := r.immediates()
+		return w.means(append(exprs, schema.Expr{
+			Name: "nat", Op: op, Family: familyName(b.ip6), SReg: regs[0], SReg2: regs[1], SReg3: regs[2], SReg4: regs[3], Flags: r.flags,
+		})...)
+	}
+}
+
+func familyName(ip6 bool) string {
+	if ip6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+func masquerade(b blob) result { return toPorts("masq", b) }
+
+func redirect(b blob) result { return toPorts("redir", b) }
+
+// toPorts is MASQUERADE and REDIRECT.
+func toPorts(name string, b blob) result {
+	var w words
+	r, ok := natRangeOf(b)
+	if !ok {
+		return result{text: fmt.Sprintf("[%x]", b.b)}
+	}
+	if r.flags&natProtoSpecified != 0 {
+		ports := fmt.Sprint(r.min)
+		if r.min != r.max {
+			ports = fmt.Sprintf("%d-%d", r.min, r.max)
+		}
+		w.opt(false, "--to-ports", "%s", ports)
+	}
+	r.options(&w)
+	r.flags &^= natMapIPs
+	exprs, regs := r.immediates()
+	return w.means(append(exprs, schema.Expr{Name: name, SReg: regs[2], SReg2: regs[3], Flags: r.flags})...)
+}
+
+// netmap is NETMAP: the network part of the address is replaced; the hook says which address.
+func netmap(b blob) result {
+	var w words
+	r, ok := natRangeOf(b)
+	if !ok {
+		return result{text: fmt.Sprintf("[%x]", b.b)}
+	}
+	m := make([]byte, len(r.from))
+	for i := range m {
+		m[i] = ^(r.from[i] ^ r.to[i])
+	}
+	if ones, contiguous := maskBits(m); contiguous {
+		w.opt(false, "--to", "%s", prefixText(addrOf(r.from), ones))
+	} else {
+		w.opt(false, "--to", "%s/%s", addrOf(r.from), addrOf(m))
+	}
+	return w.means(schema.Expr{Name: "netmap", Family: familyName(b.ip6), Data: r.from, Data2: m})
+}
+
+func prefixText(a netip.Addr, ones int) string {
+	if ones == a.BitLen() {
+		return a.String()
+	}
+	return fmt.Sprintf("%s/%d", a, ones)
+}
+
+// markTarget is struct xt_mark_tginfo2: mark = mark & ~mask ^ value.
+func markTarget(b blob) result {
+	var w words
+	value, m := b.u32(0), b.u32(4)
+	w.opt(false, "--set-xmark", "0x%x/0x%x", value, m)
+	return w.means(setMark(meta("mark"), schema.Expr{Name: "meta", Key: "mark", SReg: 1, Write: true}, value, m)...)
+}
+
+func setMark(load, store schema.Expr, value, m uint32) []schema.Expr {
+	if m == 0xffffffff {
+		return []schema.Expr{{Name: "immediate", DReg: 1, Data: host32(value)}, store}
+	}
+	change := mask(host32(^m))
+	change.Data2 = host32(value)
+	return []schema.Expr{load, change, store}
+}
+
+// connmark is struct xt_connmark_tginfo1 and 2. Saving and restoring under masks mixes two marks: opaque.
+func connmark(b blob) result {
+	var w words
+	mark, ctMask, nfMask := b.u32(0), b.u32(4), b.u32(8)
+	mode, shift := b.u8(12), byte(0)
+	if b.rev == 2 {
+		mode, shift = b.u8(14), b.u8(13)
+	}
+	const all = 0xffffffff
+	readCT, writeCT := ct("mark", ""), schema.Expr{Name: "ct", Key: "mark", SReg: 1, Write: true}
+	readNF, writeNF := meta("mark"), schema.Expr{Name: "meta", Key: "mark", SReg: 1, Write: true}
+	whole := ctMask == all && nfMask == all && shift == 0
+	var exprs []schema.Expr
+	switch mode {
+	case 0:
+		w.opt(false, "--set-xmark", "0x%x/0x%x", mark, ctMask)
+		exprs, whole = setMark(readCT, writeCT, mark, ctMask), shift == 0
+	case 1:
+		w.opt(false, "--save-mark", "--nfmask 0x%x --ctmask 0x%x", nfMask, ctMask)
+		exprs = []schema.Expr{readNF, writeCT}
+	case 2:
+		w.opt(false, "--restore-mark", "--nfmask 0x%x --ctmask 0x%x", nfMask, ctMask)
+		exprs = []schema.Expr{readCT, writeNF}
+	default:
+		return result{text: fmt.Sprintf("[mode %d]", mode)}
+	}
+	if shift != 0 {
+		w.opt(false, pick(b.u8(12), "--left-shift-mark", "--right-shift-mark"), "%d", shift)
+	}
+	if !whole {
+		return w.textOnly()
+	}
+	return w.means(exprs...)
+}
+
+// mssTarget is struct xt_tcpmss_info.
+func mssTarget(b blob) result {
+	var w words
+	if mss := b.u16(0); mss == 0xffff {
+		w.flag(true, "--clamp-mss-to-pmtu")
+	} else {
+		w.opt(false, "--set-mss", "%d", mss)
+	}
+	return w.noVerdict("TCPMSS")
+}
+
+func checksum(b blob) result {
+	var w words
+	w.flag(b.u8(0)&1 != 0, "--checksum-fill")
+	return w.noVerdict("CHECKSUM")
+}
+
+func classify(b blob) result {
+	var w words
+	w.opt(false, "--set-class", "%04x:%04x", b.u32(0)>>16, b.u32(0)&0xffff)
+	return w.noVerdict("CLASSIFY")
+}
+
+func dscpTarget(b blob) result {
+	var w words
+	w.opt(false, "--set-dscp", "0x%02x", b.u8(0))
+	return w.noVerdict("DSCP")
+}
+
+func tosTarget(b blob) result {
+	var w words
+	w.opt(false, "--set-tos", "0x%02x/0x%02x", b.u8(0), b.u8(1))
+	return w.noVerdict("TOS")
+}
+
+// hopsTarget is struct ipt_TTL_info and ip6t_HL_info.
+func hopsTarget(name, option string) func(b blob) result {
+	return func(b blob) result {
+		var w words
+		w.opt(false, "--"+option+"-"+pick(b.u8(0), "set", "inc", "dec"), "%d", b.u8(1))
+		return w.noVerdict(name)
+	}
+}
+
+// tee is struct xt_tee_tginfo: a copy goes elsewhere, the packet goes on.
+func tee(b blob) result {
+	var w words
+	w.opt(false, "--gateway", "%s", b.addr(0))
+	if oif := b.str(16, 16); oif != "" {
+		w.opt(false, "--oif", "%s", oif)
+	}
+	return w.noVerdict("TEE")
+}
+
+func audit(b blob) result {
+	var w words
+	w.opt(false, "--type", "%s", pick(b.u8(0), "accept", "drop", "reject"))
+	return w.noVerdict("AUDIT")
+}
+
+func trace(blob) result { return new(words).noVerdict("TRACE") }
+
+func notrack(blob) result { return new(words).means(schema.Expr{Name: "notrack"}) }
+
+// ctTarget is struct xt_ct_target_info and _v1. A zone changes which connections are known: opaque.
+func ctTarget(b blob) result {
+	var w words
+	flags, zone := b.u16(0), b.u16(2)
+	if flags&ctNotrackAlias != 0 {
+		return w.means(schema.Expr{Name: "notrack"})
+	}
+	if flags&1 != 0 {
+		w.flag(true, "--notrack")
+		return w.means(schema.Expr{Name: "notrack"})
+	}
+	if h := b.str(12, 16); h != "" {
+		w.opt(false, "--helper", "%s", h)
+	}
+	if b.rev > 0 {
+		if t := b.str(28, 32); t != "" {
+			w.opt(false, "--timeout", "%s", t)
+		}
+	}
+	if e := b.u32(4); e != 0 {
+		w.opt(false, "--ctevents", "[%#x]", e)
+	}
+	if e := b.u32(8); e != 0 {
+		w.opt(false, "--expevents", "[%#x]", e)
+	}
+	option := "--zone"
+	switch {
+	case flags&4 != 0:
+		option = "--zone-orig"
+	case flags&8 != 0:
+		option = "--zone-reply"
+	}
+	switch {
+	case flags&0x10 != 0:
+		w.opt(false, option, "mark")
+	case zone != 0:
+		w.opt(false, option, "%d", zone)
+	default:
+		return w.noVerdict("CT")
+	}
+	return w.textOnly()
+}
+
+// nfqueue is struct xt_NFQ_info to _v3.
+func nfqueue(b blob) result {
+	var w words
+	num, total, flags := b.u16(0), uint16(1), uint16(0)
+	if b.rev > 0 {
+		total = b.u16(2)
+	}
+	if b.rev > 1 {
+		flags = b.u16(4)
+	}
+	if total > 1 {
+		w.opt(false, "--queue-balance", "%d:%d", num, uint32(num)+uint32(total)-1)
+	} else {
+		w.opt(false, "--queue-num", "%d", num)
+	}
+	w.flag(flags&1 != 0, "--queue-bypass")
+	w.flag(flags&2 != 0, "--queue-cpu-fanout")
+	return w.means(schema.Expr{Name: "queue", Type: uint32(num), Code: uint32(total), Flags: uint32(flags)})
+}
+
+// tproxy is struct xt_tproxy_target_info_v1.
+func tproxy(b blob) result {
+	var w words
+	w.opt(false, "--on-port", "%d", b.be16(24))
+	if a := b.addr(8); !a.IsUnspecified() {
+		w.opt(false, "--on-ip", "%s", a)
+	}
+	w.opt(false, "--tproxy-mark", "0x%x/0x%x", b.u32(4), b.u32(0))
+	return w.textOnly()
+}
