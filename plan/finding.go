@@ -210,10 +210,21 @@ func expectations(checks []Check, blocks map[string]schema.Origin) []Finding {
 		}
 		for _, t := range c.After.Traces {
 			if t.Decider != nil && t.Decider.Code != "" && c.Goal.Allow {
-				f.Evidence = append(f.Evidence, t.Decider.Code+": "+t.Decider.Text)
+				f.Evidence = appendNew(f.Evidence, t.Decider.Code+": "+t.Decider.Text)
 			}
 		}
 		out = append(out, f)
+	}
+	return out
+}
+
+// unrequested lists what must not get through, did not before, and would after the plan.
+func unrequested(checks []Check) []string {
+	out := []string{}
+	for _, c := range checks {
+		if !c.Goal.Allow && c.Before.Status == "ok" && c.After.Status != "ok" {
+			out = append(out, c.Goal.Name)
+		}
 	}
 	return out
 }

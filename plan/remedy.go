@@ -192,6 +192,9 @@ func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept, never []Fix)
 		del.WhyNot, exc.Chosen = "it blocks more than the file asks for: "+why, true
 		return h.exceptions(c, acc, c.index, g), append(never, del, exc)
 	}
+	if box := trace.BoxOf(c.table, c.rule); c.base.Hook == "input" && len(box.SPort) > 0 && box.CT == 0 {
+		del.Title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
+	}
 	del.Chosen, exc.WhyNot = true, "not needed: everything the rule blocks is governed by the file"
 	return h.deletion(g, c), append(never, del, exc)
 }
