@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// field finds a value in a JSON document by a path such as "checks.0.before.status". "#" is the length of a list.
+// field finds a value in a JSON document by a path such as "checks.0.before.status". "len" is the length of a list.
 func field(doc []byte, path string) (string, error) {
 	var v any
 	if err := json.Unmarshal(doc, &v); err != nil {
@@ -22,7 +22,7 @@ func field(doc []byte, path string) (string, error) {
 			}
 			v = next
 		case []any:
-			if step == "#" {
+			if step == "len" {
 				v = float64(len(x))
 				continue
 			}

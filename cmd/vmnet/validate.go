@@ -1,8 +1,6 @@
 package main
 
 import (
-	"fmt"
-
 	"github.com/spf13/cobra"
 
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
@@ -34,9 +32,7 @@ func (a *app) validate(path string, s *sources, format string) error {
 		return ended(exitConfig)
 	}
 	if format == "text" {
-		d := r.Desired
-		a.outText(fmt.Sprintf("Valid: %d networks, %d guests, %d forwards, %d expectations.\n",
-			len(d.Networks), len(d.Guests), len(d.Forwards), len(d.Goals)))
+		a.outText(view.Valid(r.Desired))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/zclconf/go-cty/cty"
 
+	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/config"
 )
 
@@ -28,6 +29,12 @@ func Diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File, o Options) s
 		pg.diagnostic(d, files)
 	}
 	return pg.String()
+}
+
+// Valid says that nothing is wrong, and what was found.
+func Valid(d *schema.Desired) string {
+	return fmt.Sprintf("Valid: %s, %s, %s, %s.\n", count(len(d.Networks), "network"), count(len(d.Guests), "guest"),
+		count(len(d.Forwards), "forward"), count(len(d.Goals), "expectation"))
 }
 
 func (pg *page) diagnostic(d *hcl.Diagnostic, files map[string]*hcl.File) {

@@ -444,7 +444,7 @@ func (pg *page) next(p *plan.Plan) {
 	case !p.Empty() && pg.o.Path != "":
 		cmds = []string{"vmnet apply " + pg.o.Path}
 	}
-	if len(p.Findings) > 0 {
+	if len(cmds) > 0 && len(p.Findings) > 0 {
 		cmds = append(cmds, "vmnet explain "+p.Findings[0].Code)
 	}
 	if len(cmds) > 0 {
