@@ -2,10 +2,10 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -25,7 +25,7 @@ type inNamespaces struct{ m *testing.M }
 
 func (n inNamespaces) Run() int { return world.Main(n.m) }
 
-var updateScripts = slices.Contains(os.Args, "-update")
+var update = flag.Bool("update", false, "rewrite the expected outputs in testdata")
 
 // TestScripts runs testdata/*.txtar, each on a host of its own. Beside testscript's commands they know
 //
@@ -42,7 +42,7 @@ func TestScripts(t *testing.T) {
 			world.InNewHost(t, func() {
 				testscript.RunT(here{t}, testscript.Params{
 					Files: []string{f}, Cmds: verbs(), Setup: setup, RequireExplicitExec: true, RequireUniqueNames: true,
-					UpdateScripts: updateScripts, ContinueOnError: true,
+					UpdateScripts: *update, ContinueOnError: true,
 				})
 			})
 		})

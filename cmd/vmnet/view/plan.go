@@ -175,7 +175,9 @@ func (pg *page) finding(f plan.Finding) {
 		left += clean(f.Address) + ": "
 	}
 	pg.wide(left+clean(f.Title), pg.paint(faint, f.Origin.String()))
-	pg.para(facetIndent, plain, f.Object)
+	if !strings.Contains(f.Title, f.Object) {
+		pg.para(facetIndent, plain, blamed(f.Object))
+	}
 	if f.Detail != f.Title {
 		pg.para(facetIndent, plain, f.Detail)
 	}
@@ -185,6 +187,15 @@ func (pg *page) finding(f plan.Finding) {
 	for _, fix := range f.Fixes {
 		pg.fix(fix)
 	}
+}
+
+// blamed is the object of a finding as people say it; it may be a Ref's text or a sentence already.
+func blamed(object string) string {
+	kind, name, ok := strings.Cut(object, "/")
+	if ok && schema.New(schema.Kind(kind)) != nil {
+		return objectName(schema.Ref{Kind: schema.Kind(kind), Name: name})
+	}
+	return object
 }
 
 func (pg *page) evidence(lines []string) {
