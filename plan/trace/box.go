@@ -67,8 +67,8 @@ func (b Box) String() string {
 	}
 	add("in", b.IIF.String())
 	add("out", b.OIF.String())
-	add("from", list(b.Src))
-	add("to", list(b.Dst))
+	add("from", prefixList(b.Src))
+	add("to", prefixList(b.Dst))
 	switch {
 	case b.Proto != "" && len(b.SPort)+len(b.DPort) == 0:
 		w = append(w, b.Proto)
@@ -77,8 +77,8 @@ func (b Box) String() string {
 		if proto == "" {
 			proto = "th"
 		}
-		add(proto+" sport", list(b.SPort))
-		add(proto+" dport", list(b.DPort))
+		add(proto+" sport", portList(b.SPort))
+		add(proto+" dport", portList(b.DPort))
 	}
 	add("ct state", ctText(b.CT))
 	switch {
@@ -95,14 +95,27 @@ func (b Box) String() string {
 	return strings.Join(w, " ")
 }
 
-func list[T interface{ String() string }](xs []T) string {
+func prefixList(ps []netip.Prefix) string {
+	return list(ps, func(p netip.Prefix) string {
+		if p.IsSingleIP() {
+			return p.Addr().String()
+		}
+		return p.String()
+	})
+}
+
+func portList(rs []schema.PortRange) string { return list(rs, schema.PortRange.String) }
+
+// list joins the first few of many.
+func list[T any](xs []T, text func(T) string) string {
+	const most = 8
 	var s []string
 	for i, x := range xs {
-		if i == 8 {
+		if i == most {
 			s = append(s, "…")
 			break
 		}
-		s = append(s, strings.TrimSuffix(x.String(), "/32"))
+		s = append(s, text(x))
 	}
 	return strings.Join(s, ",")
 }

@@ -99,8 +99,10 @@ func (r *run) forHost(br *device) (up, known bool) {
 		src, dst = src || s, dst || d
 	}
 	switch {
-	case dst: // two networks on one bridge meet at the host
+	case src && dst: // two networks on one bridge meet at the host
 		return true, true
+	case dst: // from beyond the LAN: its router, behind a port, sends to the guest itself
+		return false, true
 	case !src || inside:
 		return !inside, true
 	case r.dest != "":

@@ -132,15 +132,15 @@ func (r *run) askAt(n int, st station) int {
 }
 
 // next sets the picks for the next way, the last question first; false when there is none.
-func (r *run) next() (flipped int, ok bool) {
+func (r *run) next() bool {
 	for k := r.asked - 1; k >= 0; k-- {
 		if r.picks[k]+1 < r.sizes[k] {
 			r.picks[k]++
 			r.picks = r.picks[:k+1]
-			return k, true
+			return true
 		}
 	}
-	return 0, false
+	return false
 }
 
 func (r *run) reset() {
@@ -165,32 +165,71 @@ func (w *Walker) Walk(f Flow) Result {
 	if first.verdict == Depends || r.asked == 0 {
 		return r.result(f, first)
 	}
-	kept := slices.Clone(r.stations)
-	var before []station // the way before this one, which shares all up to the question whose answer differs
-	for range maxRuns {
-		flipped, more := r.next()
-		if !more {
-			r.stations = kept
-			return r.result(f, first)
+	return r.explore(f, first)
+}
+
+// explore follows the other ways: first those in which a single answer is another one, from the first question on, so
+// that the Decider is the earliest that matters; then all that are left.
+func (r *run) explore(f Flow, first ending) Result {
+	base := answers{slices.Clone(r.picks[:r.asked]), slices.Clone(r.sizes), slices.Clone(r.askedAt), slices.Clone(r.stations)}
+	runs := 0
+	for k := range base.picks {
+		for pick := 1; pick < base.sizes[k]; pick++ {
+			if runs++; runs > maxRuns {
+				return r.tooMany(f, base)
+			}
+			r.picks = append(append(r.picks[:0], base.picks[:k]...), pick)
+			if res, differs := r.again(f, first, base); differs {
+				return res
+			}
 		}
-		before = append(before[:0], r.stations...)
-		r.reset()
-		r.flow()
-		if r.end.verdict == first.verdict {
-			continue
-		}
-		if r.end.verdict == Depends {
-			return r.result(f, *r.end)
-		}
-		at := r.askedAt[flipped]
-		half := r.stations[at].half
-		if first.verdict == Block { // show the way that is blocked
-			r.stations = before
-		}
-		r.stations[at].action = "depends"
-		return r.result(f, ending{Depends, half, at})
 	}
-	at := r.askedAt[0]
+	r.picks = append(r.picks[:0], base.picks...)
+	r.sizes, r.asked = append(r.sizes[:0], base.sizes...), len(base.picks)
+	for r.next() {
+		if runs++; runs > maxRuns {
+			return r.tooMany(f, base)
+		}
+		if res, differs := r.again(f, first, base); differs {
+			return res
+		}
+	}
+	r.stations = base.stations
+	return r.result(f, first)
+}
+
+// answers are those of one run.
+type answers struct {
+	picks, sizes, askedAt []int
+	stations              []station
+}
+
+// again runs with the picks that are set, and says whether the verdict is another one than the first. The ways part at
+// the first question that was answered otherwise: on that it depends.
+func (r *run) again(f Flow, first ending, base answers) (Result, bool) {
+	r.reset()
+	r.flow()
+	if r.end.verdict == first.verdict {
+		return Result{}, false
+	}
+	if r.end.verdict == Depends {
+		return r.result(f, *r.end), true
+	}
+	k := 0
+	for k < r.asked-1 && k < len(base.picks)-1 && r.picks[k] == base.picks[k] {
+		k++
+	}
+	if first.verdict == Block { // show the way that is blocked
+		r.stations = base.stations
+	}
+	at := base.askedAt[k]
+	r.stations[at].action = "depends"
+	return r.result(f, ending{Depends, r.stations[at].half, at}), true
+}
+
+func (r *run) tooMany(f Flow, base answers) Result {
+	r.stations = base.stations
+	at := base.askedAt[0]
 	r.stations[at].action = "depends: too many ways to follow"
 	return r.result(f, ending{Depends, r.stations[at].half, at})
 }

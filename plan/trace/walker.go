@@ -34,7 +34,7 @@ type Walker struct {
 	blind        []string
 	// boxes are those of the rules that decide something, made when first asked for.
 	boxes   sync.Once
-	boxList []Box
+	boxList []decision
 }
 
 // hook is a place where base chains run.

@@ -7,7 +7,7 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// ephemeral is where a client's ports come from; anyPort stands for "any service".
+// clientPort is the source port of a plain packet, anyPort its destination where every service is meant.
 const (
 	clientPort = 40000
 	anyPort    = 50051
@@ -35,8 +35,10 @@ func (w *Walker) Flows(q Query, limit int) []Flow {
 		if len(g.flows) >= limit {
 			break
 		}
-		g.forward(b)
-		g.backward(b)
+		g.forward(b.Box)
+		if !b.nat { // an answer does not meet NAT rules
+			g.backward(b.Box)
+		}
 	}
 	return g.flows
 }
@@ -63,9 +65,9 @@ func (w *Walker) hostSource(dst netip.Addr) netip.Addr {
 }
 
 // interesting lists the boxes of rules that decide something, once per Walker: drops, then NAT, then accepts.
-func (w *Walker) interesting() []Box {
+func (w *Walker) interesting() []decision {
 	w.boxes.Do(func() {
-		var kinds [3][]Box
+		var kinds [3][]decision
 		for _, t := range w.tables {
 			if t.t.Dormant || t.t.Family == "arp" {
 				continue
@@ -74,7 +76,7 @@ func (w *Walker) interesting() []Box {
 				for i := range c.rules {
 					if k := c.decides(i); k >= 0 {
 						if b := BoxOf(t.t, c.rules[i].r); !b.Empty {
-							kinds[k] = append(kinds[k], b)
+							kinds[k] = append(kinds[k], decision{b, k == 1})
 						}
 					}
 				}
@@ -83,6 +85,12 @@ func (w *Walker) interesting() []Box {
 		w.boxList = slices.Concat(kinds[0], kinds[1], kinds[2])
 	})
 	return w.boxList
+}
+
+// decision is what a rule that decides something matches.
+type decision struct {
+	Box
+	nat bool
 }
 
 // decides sorts a rule: 0 drops (or nobody can foresee), 1 rewrites, 2 accepts; -1 none of these.
@@ -230,7 +238,10 @@ func (g *gatherer) backward(b Box) {
 
 func (g *gatherer) family(b Box) bool { return g.v6 && b.V6 || !g.v6 && b.V4 }
 
-// clientSide picks a port that a client may use: an unprivileged one.
+// firstClientPort begins the range that clients take their ports from (net.ipv4.ip_local_port_range; RFC 6056 has more).
+const firstClientPort = 32768
+
+// clientSide picks a port that a client would use. A rule about lower ones is about servers.
 func clientSide(ports []schema.PortRange) (uint16, bool) {
 	if len(ports) == 0 {
 		return clientPort, true
@@ -240,8 +251,8 @@ func clientSide(ports []schema.PortRange) (uint16, bool) {
 		if r.First <= clientPort && clientPort <= r.Last {
 			return clientPort, true
 		}
-		if r.Last >= 1024 && best == 0 {
-			best = max(r.First, 1024)
+		if r.Last >= firstClientPort && best == 0 {
+			best = max(r.First, firstClientPort)
 		}
 	}
 	return best, best != 0
