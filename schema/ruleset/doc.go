@@ -40,6 +40,8 @@
 //     also let through what anybody else's DNAT leads into the network.
 //   - Nothing is masqueraded that leaves by a guest network's own device. With br_netfilter, frames that one guest sends to
 //     another meet nat_postrouting with the bridge as output device; rewriting those is a classic.
+//   - A guest that asks the host for a forward to itself gets its own frame back. With br_netfilter the bridge sends it, and
+//     only to a port in hairpin mode; that mode is not ours to set here, for it hands guests their own broadcasts too.
 //   - No bridge table. Traffic inside one bridge passes here only while net.bridge.bridge-nf-call-iptables is 1.
 //   - No anonymous sets: their names are given by the kernel, and a plan right after an apply could not be empty.
 package ruleset
