@@ -64,7 +64,13 @@ func (h *host) checkRoute(r *schema.Route) error {
 		return fmt.Errorf("an IPv6 route needs a metric: %w", unix.EINVAL)
 	case r.Link == "" && len(r.NextHops) == 0 && (r.Type == "" || r.Gateway.IsValid()):
 		return fmt.Errorf("a route without a link: %w", ErrUnmodelled)
-	case r.Source.IsValid() && !h.isLocal(r.Source):
+	}
+	for _, leg := range legs(r) {
+		if h.Link(leg.Link) == nil {
+			return noLink(leg.Link)
+		}
+	}
+	if r.Source.IsValid() && !h.isLocal(r.Source) {
 		return fmt.Errorf("preferred source %s is no address of the host: %w", r.Source, unix.EINVAL)
 	}
 	for _, leg := range legs(r) {
@@ -89,8 +95,8 @@ func legs(r *schema.Route) []schema.NextHop {
 func (h *host) checkLeg(r *schema.Route, leg schema.NextHop, six bool) error {
 	l := h.Link(leg.Link)
 	switch {
-	case l == nil:
-		return noLink(leg.Link)
+	case six && l.Facts != nil && l.Facts.IPv6 == nil:
+		return fmt.Errorf("%s does not speak IPv6: %w", l.Name, unix.ENODEV)
 	case six && !speaks6(l):
 		return fmt.Errorf("IPv6 is disabled on %s: %w", l.Name, unix.EACCES)
 	case !value(l.Up) && (r.Type != "local" || six):

@@ -88,7 +88,7 @@ func sameError(a, b error) bool {
 		return true
 	}
 	for _, target := range []error{fs.ErrExist, fs.ErrNotExist} {
-		if errors.Is(a, target) != errors.Is(b, target) {
+		if errors.Is(a, target) != (errors.Is(b, target) || target == fs.ErrNotExist && errors.Is(b, unix.ENODEV)) {
 			return false
 		}
 	}
