@@ -414,6 +414,9 @@ func normalise(o Object) {
 		}
 	case *PolicyRule:
 		v.Src, v.Dst = masked(v.Src), masked(v.Dst)
+		if v.Action == "lookup" {
+			v.Action = ""
+		}
 	case *Table:
 		byName := func(a, b *Chain) int { return cmp.Compare(a.Name, b.Name) }
 		if !slices.IsSortedFunc(v.Chains, byName) {
