@@ -156,7 +156,8 @@ func (r request) bytes(seq uint32) []byte { return r.append(nil, seq) }
 
 func (r request) append(b []byte, seq uint32) []byte {
 	typ := r.typ
-	if typ != unix.NFNL_MSG_BATCH_BEGIN && typ != unix.NFNL_MSG_BATCH_END {
+	// Only batch marks carry a res_id. Their number says nothing: NFT_MSG_GETGEN has that of NFNL_MSG_BATCH_BEGIN.
+	if r.resID == 0 {
 		typ |= unix.NFNL_SUBSYS_NFTABLES << 8
 	}
 	b = binary.NativeEndian.AppendUint32(b, uint32(headerLen+len(r.attrs)))
