@@ -78,15 +78,20 @@ func hint(name string, candidates []string) string {
 // declare checks the shape of every block and gives each a node, without evaluating anything.
 func (l *loader) declare() {
 	all := specs()
+	for i := range all {
+		if s := &all[i]; s.label && s.kind != "variable" {
+			s.attrs = append(s.attrs, "for_each", "count")
+		}
+	}
 	for _, body := range l.bodies {
 		for _, name := range attributeNames(body) {
-			l.fail(codeUnknownAttribute, where{rng: body.Attributes[name].NameRange},
+			l.fail(codeUnknownAttribute, where{rng: &body.Attributes[name].NameRange},
 				"Nothing stands outside of blocks, so %q has no meaning here.%s", name, hint(name, kindNames(all)))
 		}
 		for _, b := range body.Blocks {
 			i := slices.IndexFunc(all, func(s blockSpec) bool { return s.kind == b.Type })
 			if i < 0 {
-				l.fail(codeUnknownBlock, where{rng: b.TypeRange, in: b}, "There is no block type %q.%s The types are %s.",
+				l.fail(codeUnknownBlock, where{rng: &b.TypeRange, in: b}, "There is no block type %q.%s The types are %s.",
 					b.Type, hint(b.Type, kindNames(all)), listOf(kindNames(all)))
 				continue
 			}
@@ -138,7 +143,7 @@ func (l *loader) addNode(n *node) bool {
 	if n.kind == "vmnet" {
 		what = "the vmnet block"
 	}
-	l.fail(codeDuplicateBlock, where{rng: n.rng, in: n.block}, "%s is already declared at %s. Rename or remove one of the two.", what, old.where().place())
+	l.fail(codeDuplicateBlock, where{rng: &n.rng, in: n.block}, "%s is already declared at %s. Rename or remove one of the two.", what, old.where().place())
 	return false
 }
 
@@ -146,33 +151,42 @@ func (l *loader) addNode(n *node) bool {
 func (l *loader) checkLabels(b *hclsyntax.Block, s *blockSpec) (name string, ok bool) {
 	switch {
 	case !s.label && len(b.Labels) > 0:
-		l.fail(codeLabels, where{rng: hcl.RangeBetween(b.LabelRanges[0], b.LabelRanges[len(b.LabelRanges)-1]), in: b},
+		l.fail(codeLabels, where{rng: hcl.RangeBetween(b.LabelRanges[0], b.LabelRanges[len(b.LabelRanges)-1]).Ptr(), in: b},
 			"A %s block has no label. Write %s.", b.Type, s.example)
 		return "", true
 	case !s.label:
 		return "", true
 	case len(b.Labels) == 0:
-		l.fail(codeLabels, where{rng: b.TypeRange, in: b}, "A %s block needs a name. Write %s.", b.Type, s.example)
+		l.fail(codeLabels, where{rng: &b.TypeRange, in: b}, "A %s block needs a name. Write %s.", b.Type, s.example)
 		return "", false
 	case len(b.Labels) > 1:
-		l.fail(codeLabels, where{rng: hcl.RangeBetween(b.LabelRanges[1], b.LabelRanges[len(b.LabelRanges)-1]), in: b},
+		l.fail(codeLabels, where{rng: hcl.RangeBetween(b.LabelRanges[1], b.LabelRanges[len(b.LabelRanges)-1]).Ptr(), in: b},
 			"A %s block has one label, its name. Write %s.", b.Type, s.example)
 	}
 	name = b.Labels[0]
-	if !s.free && !hclsyntax.ValidIdentifier(name) {
-		l.fail(codeLabels, where{rng: b.LabelRanges[0], in: b},
+	if !s.free && !plainName(name) && !hclsyntax.ValidIdentifier(name) {
+		l.fail(codeLabels, where{rng: &b.LabelRanges[0], in: b},
 			"%q cannot be referred to: a name starts with a letter and goes on with letters, digits, _ and -.", name)
 	}
 	return name, name != ""
 }
 
+// plainName tells whether a name is an identifier of ASCII letters. Most are, and the library asks its scanner.
+func plainName(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z':
+		case i > 0 && (c >= '0' && c <= '9' || c == '_' || c == '-'):
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
 // checkContent reports attributes and nested blocks that the type does not have.
 func (l *loader) checkContent(b *hclsyntax.Block, s *blockSpec) {
-	allowed := s.attrs
-	if s.label && s.kind != "variable" {
-		allowed = append(slices.Clone(allowed), "for_each", "count")
-	}
-	l.checkAttributes(b, b, allowed)
+	l.checkAttributes(b, b, s.attrs)
 	l.checkNested(b, s)
 }
 
@@ -190,7 +204,7 @@ func (l *loader) checkAttributes(b, context *hclsyntax.Block, allowed []string) 
 		if slices.Contains(allowed, name) {
 			continue
 		}
-		l.fail(codeUnknownAttribute, where{rng: b.Body.Attributes[name].NameRange, in: context},
+		l.fail(codeUnknownAttribute, where{rng: &b.Body.Attributes[name].NameRange, in: context},
 			"A %s block has no attribute %q.%s %s", b.Type, name, hint(name, allowed), itsAttributes(allowed))
 	}
 }
@@ -203,21 +217,24 @@ func itsAttributes(allowed []string) string {
 }
 
 func (l *loader) checkNested(b *hclsyntax.Block, s *blockSpec) {
+	if len(b.Body.Blocks) == 0 {
+		return
+	}
 	seen := map[string]*hclsyntax.Block{}
 	for _, n := range b.Body.Blocks {
 		if !slices.Contains(s.nested, n.Type) {
-			l.fail(codeUnknownBlock, where{rng: n.TypeRange, in: b}, "A %s block holds no %q block.%s %s", b.Type, n.Type, hint(n.Type, s.nested), nestedCure(b, n, s))
+			l.fail(codeUnknownBlock, where{rng: &n.TypeRange, in: b}, "A %s block holds no %q block.%s %s", b.Type, n.Type, hint(n.Type, s.nested), nestedCure(b, n, s))
 			continue
 		}
 		if len(n.Labels) > 0 {
-			l.fail(codeLabels, where{rng: n.LabelRanges[0], in: b}, "A block of type %s has no label. Write %s { … }.", n.Type, n.Type)
+			l.fail(codeLabels, where{rng: &n.LabelRanges[0], in: b}, "A block of type %s has no label. Write %s { … }.", n.Type, n.Type)
 		}
 		l.checkAttributes(n, b, nestedAttrs(n.Type))
 		for _, deep := range n.Body.Blocks {
-			l.fail(codeUnknownBlock, where{rng: deep.TypeRange, in: b}, "A block of type %s holds no blocks.", n.Type)
+			l.fail(codeUnknownBlock, where{rng: &deep.TypeRange, in: b}, "A block of type %s holds no blocks.", n.Type)
 		}
 		if first := seen[n.Type]; first != nil && n.Type == "dhcp" {
-			l.fail(codeDuplicateBlock, where{rng: n.TypeRange, in: b}, "The network has a dhcp block already, at line %d.", first.TypeRange.Start.Line)
+			l.fail(codeDuplicateBlock, where{rng: &n.TypeRange, in: b}, "The network has a dhcp block already, at line %d.", first.TypeRange.Start.Line)
 		}
 		seen[n.Type] = n
 	}

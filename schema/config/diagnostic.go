@@ -15,16 +15,37 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// where is the place a diagnostic points at.
+// where is the place a diagnostic points at. Every attribute that is read has one, so it is small: what can be asked of
+// the syntax tree is not copied.
 type where struct {
-	rng  hcl.Range
-	in   *hclsyntax.Block     // what is shown around it; may be nil
+	rng  *hcl.Range           // nil: that of expr
+	in   *hclsyntax.Block     // what is shown around it; nil: the block of inst
 	expr hclsyntax.Expression // whose values are shown; may be nil
 	inst *instance            // gives each and count; may be nil
 }
 
+// span is the range itself; the zero Range when the place is in no file.
+func (w where) span() hcl.Range {
+	switch {
+	case w.rng != nil:
+		return *w.rng
+	case w.expr != nil:
+		return w.expr.Range()
+	}
+	return hcl.Range{}
+}
+
+// around is the block to show; nil for none.
+func (w where) around() *hclsyntax.Block {
+	if w.in == nil && w.inst != nil {
+		return w.inst.node.block
+	}
+	return w.in
+}
+
 func (w where) origin() schema.Origin {
-	return schema.Origin{File: w.rng.Filename, Line: w.rng.Start.Line, Column: w.rng.Start.Column}
+	r := w.span()
+	return schema.Origin{File: r.Filename, Line: r.Start.Line, Column: r.Start.Column}
 }
 
 // place prints "lab.vmnet.hcl:12".
@@ -45,11 +66,11 @@ func (l *loader) report(sev hcl.DiagnosticSeverity, c Code, w where, detail stri
 		return
 	}
 	d := &hcl.Diagnostic{Severity: sev, Summary: c.title(), Detail: detail, Extra: c}
-	if w.rng.Filename != "" {
-		d.Subject = w.rng.Ptr()
+	if span := w.span(); span.Filename != "" {
+		d.Subject = &span
 	}
-	if w.in != nil && d.Subject != nil {
-		d.Context = hcl.RangeOver(w.in.Range(), w.rng).Ptr()
+	if b := w.around(); b != nil && d.Subject != nil {
+		d.Context = hcl.RangeOver(b.Range(), *d.Subject).Ptr()
 	}
 	if w.expr != nil {
 		d.Expression, d.EvalContext = w.expr, l.contextForText(w.expr, w.inst)
@@ -79,11 +100,17 @@ func (l *loader) adopt(c Code, w where, diags hcl.Diagnostics) {
 			d.Detail = fmt.Sprintf("There is no function %q.%s", name, didYouMean(name, slices.Collect(maps.Keys(l.funcs))))
 		}
 		d.Extra = c
-		if d.Subject == nil && w.rng.Filename != "" {
-			d.Subject = w.rng.Ptr()
+		if d.Subject == nil || d.Subject.Filename == "" { // the library does not always know
+			d.Subject, d.Context = nil, nil
+			if span := w.span(); span.Filename != "" {
+				d.Subject = &span
+			}
 		}
-		if w.in != nil && d.Subject != nil && d.Subject.Filename == w.in.TypeRange.Filename {
-			d.Context = hcl.RangeOver(w.in.Range(), *d.Subject).Ptr()
+		switch b := w.around(); {
+		case b != nil && d.Subject != nil && d.Subject.Filename == b.TypeRange.Filename:
+			d.Context = hcl.RangeOver(b.Range(), *d.Subject).Ptr()
+		case d.Subject != nil && d.Context != nil:
+			d.Context = hcl.RangeOver(*d.Context, *d.Subject).Ptr()
 		}
 		l.diags = append(l.diags, d)
 	}

@@ -51,7 +51,7 @@ func (n *node) id() string {
 	return n.kind + "." + n.name
 }
 
-func (n *node) where() where { return where{rng: n.rng, in: n.block} }
+func (n *node) where() where { return where{rng: &n.rng, in: n.block} }
 
 // instance is one block after for_each and count.
 type instance struct {
@@ -79,7 +79,7 @@ func (i *instance) inner(b *hclsyntax.Block) *instance {
 }
 
 // at is the place of the instance's header.
-func (i *instance) at() where { return where{rng: i.node.rng, in: i.node.block, inst: i} }
+func (i *instance) at() where { return where{rng: &i.node.rng, inst: i} }
 
 // evaluate computes every variable, local value and block.
 func (l *loader) evaluate() {
@@ -208,7 +208,7 @@ func (l *loader) eval(x hclsyntax.Expression, i *instance) cty.Value {
 }
 
 func (i *instance) placeOf(x hclsyntax.Expression) where {
-	return where{rng: x.Range(), in: i.node.block, expr: x, inst: i}
+	return where{expr: x, inst: i}
 }
 
 // evalReference is the fast way for a bare reference such as nat.lab or each.value.net.
@@ -246,7 +246,7 @@ func (l *loader) unknownAttributeOf(x *hclsyntax.ScopeTraversalExpr, n int, v ct
 	if len(names) > 20 {
 		has = ""
 	}
-	l.fail(codeUnknownReference, where{rng: step.SrcRange, in: i.node.block, inst: i}, "%s has no attribute %q.%s %s",
+	l.fail(codeUnknownReference, where{rng: &step.SrcRange, in: i.node.block, inst: i}, "%s has no attribute %q.%s %s",
 		textOf(x.Traversal[:n]), step.Name, didYouMean(step.Name, names), has)
 }
 
@@ -265,7 +265,7 @@ func (l *loader) noSuchInstance(x *hclsyntax.ScopeTraversalExpr, n int, step hcl
 		has = fmt.Sprintf("It has %s.", listOf(quoted(keys)))
 	}
 	key := step.Key.AsString()
-	l.fail(codeUnknownReference, where{rng: step.SrcRange, in: i.node.block, inst: i}, "%s has nothing under %q.%s %s",
+	l.fail(codeUnknownReference, where{rng: &step.SrcRange, in: i.node.block, inst: i}, "%s has nothing under %q.%s %s",
 		textOf(x.Traversal[:n]), key, didYouMean(key, keys), has)
 	return true
 }

@@ -71,7 +71,7 @@ func (l *loader) deviceOrLabel(i *instance) field[string] {
 	}
 	at := i.at()
 	if len(i.block().LabelRanges) > 0 {
-		at.rng = i.block().LabelRanges[0]
+		at.rng = &i.block().LabelRanges[0]
 	}
 	name := i.node.name + i.suffix
 	return as(l, codeDeviceName, field[string]{v: name, at: at, status: good}, func(s string) (string, string) {
@@ -283,7 +283,7 @@ func (l *loader) readDHCP(n *network) {
 		in := n.inst.inner(b)
 		f := l.text(in, "range")
 		if f.status == absent {
-			l.fail(codeMissing, where{rng: b.DefRange(), in: n.inst.block()}, "A dhcp block needs range. Write, for example: range = \"10.20.0.100-10.20.0.199\"")
+			l.fail(codeMissing, where{rng: b.DefRange().Ptr().Ptr(), in: n.inst.block()}, "A dhcp block needs range. Write, for example: range = \"10.20.0.100-10.20.0.199\"")
 		}
 		r := as(l, codeDHCPRange, f, parseRange)
 		r = as(l, codeDHCPRange, r, n.checkRange)
@@ -291,7 +291,7 @@ func (l *loader) readDHCP(n *network) {
 			continue
 		}
 		n.dhcp = &r.v
-		l.warn(codeDHCPNotServed, where{rng: b.TypeRange, in: n.inst.block(), inst: n.inst},
+		l.warn(codeDHCPNotServed, where{rng: &b.TypeRange, in: n.inst.block(), inst: n.inst},
 			"The range is checked, and DHCP from guests of %s is let in, but this version of vmnet runs no DHCP server. %s", n.address(), codeInfo(codeDHCPNotServed).Cure)
 	}
 }

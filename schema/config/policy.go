@@ -49,7 +49,7 @@ func (l *loader) decodeFirewall(i *instance) {
 		if b.Type != "allow" && b.Type != "deny" {
 			continue
 		}
-		p := &policy{inst: i, allow: b.Type == "allow", flow: l.flow(i.inner(b)), at: where{rng: b.TypeRange, in: i.block()}}
+		p := &policy{inst: i, allow: b.Type == "allow", flow: l.flow(i.inner(b)), at: where{rng: &b.TypeRange, in: i.block()}}
 		for _, e := range slices.Concat(p.flow.from, p.flow.to) {
 			if e.kind == "guest" && len(e.guest.ips()) == 0 && e.guest.first.status == absent && e.guest.second.status == absent {
 				l.fail(codeEndpoint, e.at, "%s has no address, and the firewall tells guests apart by address. Add address to the guest (%s), or name its network.", e.guest.address(), e.guest.inst.at().place())

@@ -42,8 +42,11 @@ func (l *loader) resolve(t hcl.Traversal, i *instance) (v cty.Value, rest hcl.Tr
 		v, ok := l.root(t, i)
 		return v, t[1:], ok
 	}
-	at := where{rng: hcl.RangeBetween(t[0].SourceRange(), t[1].SourceRange()), in: i.node.block, inst: i}
 	n := l.lookup(root, name)
+	if n != nil && n.state == done {
+		return l.valueOf(n), t[2:], true
+	}
+	at := where{rng: hcl.RangeBetween(t[0].SourceRange(), t[1].SourceRange()).Ptr(), inst: i}
 	if n == nil {
 		l.unknownReference(root, name, at)
 		return cty.DynamicVal, nil, false
@@ -121,7 +124,7 @@ type cachedRoot struct{ value cty.Value }
 // root is the value of a whole first word.
 func (l *loader) root(t hcl.Traversal, i *instance) (cty.Value, bool) {
 	name := t.RootName()
-	at := where{rng: t[0].SourceRange(), in: i.node.block, inst: i}
+	at := where{rng: t[0].SourceRange().Ptr(), in: i.node.block, inst: i}
 	if v, ok := i.vars[name]; ok {
 		return v, true
 	}

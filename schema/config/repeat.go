@@ -20,7 +20,7 @@ func (l *loader) expand(n *node) bool {
 	}
 	switch {
 	case each != nil && count != nil:
-		l.fail(codeRepetition, where{rng: count.NameRange, in: n.block}, "A block has for_each or count, not both. Remove one.")
+		l.fail(codeRepetition, where{rng: &count.NameRange, in: n.block}, "A block has for_each or count, not both. Remove one.")
 		return false
 	case each != nil:
 		n.repeated = forEach

@@ -18,7 +18,7 @@ func (l *loader) checkVMNetBlock() {
 	if l.nodes["vmnet"][""] != nil || len(l.bodies) == 0 {
 		return
 	}
-	at := where{rng: hcl.Range{Filename: l.names[0], Start: hcl.InitialPos, End: hcl.InitialPos}}
+	at := where{rng: &hcl.Range{Filename: l.names[0], Start: hcl.InitialPos, End: hcl.InitialPos}}
 	l.fail(codeNoVersion, at, "No file has a vmnet block with required_version. %s", codeInfo(codeNoVersion).Cure)
 }
 
@@ -121,7 +121,7 @@ func (l *loader) decodeSysctl(i *instance) {
 		s.key.status = wrong
 	case s.key.status == absent:
 		s.key = field[string]{v: i.node.name, at: i.at(), status: good}
-		s.key.at.rng = i.block().LabelRanges[0]
+		s.key.at.rng = &i.block().LabelRanges[0]
 	}
 	s.key = as(l, codeSysctl, s.key, sysctlKey)
 	v := l.get(i, "value")

@@ -80,7 +80,8 @@ func (l *loader) reportOverlap(a, b netSubnet) {
 
 // before tells which of two places a reader meets first.
 func before(a, b where) bool {
-	return cmp.Or(cmp.Compare(a.rng.Filename, b.rng.Filename), cmp.Compare(a.rng.Start.Byte, b.rng.Start.Byte)) < 0
+	p, q := a.span(), b.span()
+	return cmp.Or(cmp.Compare(p.Filename, q.Filename), cmp.Compare(p.Start.Byte, q.Start.Byte)) < 0
 }
 
 // checkBridgeAddresses finds an address that is given to a bridge twice. In two networks their subnets overlap, too.
@@ -103,27 +104,31 @@ func (l *loader) checkBridgeAddresses() {
 // checkGuestAddresses finds addresses that two guests have, or a guest and the host or a router.
 func (l *loader) checkGuestAddresses() {
 	type owner struct {
-		what string
-		at   where
+		what string // "the address of"
+		inst *instance
+		at   *where
 	}
-	taken := map[netip.Addr]owner{}
+	taken := make(map[netip.Addr]owner, len(l.networks)+len(l.guests))
 	for _, n := range l.networks {
-		for _, h := range n.hosts {
+		for k, h := range n.hosts {
 			if h.ok() {
-				taken[h.v.Addr()] = owner{"the host's own address in " + n.address(), h.at}
+				taken[h.v.Addr()] = owner{"the host's own address in", n.inst, &n.hosts[k].at}
 			}
 		}
-		for _, r := range n.routers {
-			taken[r.v] = owner{"the gateway of " + n.address(), r.at}
+		for k, r := range n.routers {
+			taken[r.v] = owner{"the gateway of", n.inst, &n.routers[k].at}
 		}
 	}
 	for _, g := range l.guests {
-		for _, ip := range g.ips() {
-			if o, ok := taken[ip.v]; ok {
-				l.fail(codeSameAddress, ip.at, "%s is %s (%s). Give %s another address.", ip.v, o.what, o.at.place(), g.address())
+		for _, ip := range []*field[netip.Addr]{&g.first, &g.second} {
+			if !ip.ok() {
 				continue
 			}
-			taken[ip.v] = owner{"the address of " + g.address(), ip.at}
+			if o, ok := taken[ip.v]; ok {
+				l.fail(codeSameAddress, ip.at, "%s is %s %s (%s). Give %s another address.", ip.v, o.what, o.inst.address, o.at.place(), g.address())
+				continue
+			}
+			taken[ip.v] = owner{"the address of", g.inst, &ip.at}
 		}
 	}
 }

@@ -77,20 +77,20 @@ func (l *loader) readVarFile(path string) {
 		return
 	}
 	for _, b := range body.Blocks {
-		l.fail(codeUnknownBlock, where{rng: b.TypeRange, in: b}, "A file of variables holds lines of the form name = value, and no blocks. Blocks stand in files named *%s.", Suffix)
+		l.fail(codeUnknownBlock, where{rng: &b.TypeRange, in: b}, "A file of variables holds lines of the form name = value, and no blocks. Blocks stand in files named *%s.", Suffix)
 	}
 	for _, name := range attributeNames(body) {
 		a := body.Attributes[name]
 		if l.nodes["var"][name] == nil {
-			l.warn(codeUndeclared, where{rng: a.NameRange}, "%q is given a value, but no file declares the variable.%s", name, didYouMean(name, l.variableNames()))
+			l.warn(codeUndeclared, where{rng: &a.NameRange}, "%q is given a value, but no file declares the variable.%s", name, didYouMean(name, l.variableNames()))
 			continue
 		}
 		v, diags := a.Expr.Value(nil)
-		l.adopt(codeExpression, where{rng: a.Expr.Range()}, diags)
+		l.adopt(codeExpression, where{rng: a.Expr.Range().Ptr()}, diags)
 		if diags.HasErrors() {
 			v = cty.DynamicVal
 		}
-		at := where{rng: a.Expr.Range()}
+		at := where{rng: a.Expr.Range().Ptr()}
 		l.given[name] = givenValue{value: v, from: at.place(), at: at}
 	}
 }
@@ -127,7 +127,7 @@ func (l *loader) variableType(n *node, a *hclsyntax.Attribute) (cty.Type, *typee
 	}
 	t, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
 	if diags.HasErrors() {
-		l.adopt(codeWrongType, where{rng: a.Expr.Range(), in: n.block}, diags)
+		l.adopt(codeWrongType, where{rng: a.Expr.Range().Ptr(), in: n.block}, diags)
 		return t, nil, false
 	}
 	return t, defaults, true
@@ -139,12 +139,12 @@ func (l *loader) variableDefault(i *instance, a *hclsyntax.Attribute, want cty.T
 	}
 	v, diags := a.Expr.Value(nil) // a constant: what a variable is must not depend on what is computed from it
 	if diags.HasErrors() {
-		l.adopt(codeExpression, where{rng: a.Expr.Range(), in: i.block()}, diags)
+		l.adopt(codeExpression, where{rng: a.Expr.Range().Ptr(), in: i.block()}, diags)
 		return cty.DynamicVal, true
 	}
 	v, err := toType(v, want, defaults)
 	if err != nil {
-		l.fail(codeBadValue, where{rng: a.Expr.Range(), in: i.block()}, "The default is not of the type %s: %s.", typeexpr.TypeString(want), err)
+		l.fail(codeBadValue, where{rng: a.Expr.Range().Ptr(), in: i.block()}, "The default is not of the type %s: %s.", typeexpr.TypeString(want), err)
 		return cty.DynamicVal, true
 	}
 	return v, true
@@ -181,7 +181,7 @@ func (l *loader) parseGiven(g givenValue, want cty.Type) (v cty.Value, at where,
 	name := fmt.Sprintf("<value of %s>", g.from)
 	l.files[name] = &hcl.File{Bytes: []byte(g.text)}
 	end := hcl.Pos{Line: 1, Column: len(g.text) + 1, Byte: len(g.text)}
-	at = where{rng: hcl.Range{Filename: name, Start: hcl.InitialPos, End: end}}
+	at = where{rng: &hcl.Range{Filename: name, Start: hcl.InitialPos, End: end}}
 	if want.IsPrimitiveType() || want == cty.DynamicPseudoType {
 		return cty.StringVal(g.text), at, true
 	}
