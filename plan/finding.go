@@ -99,8 +99,8 @@ func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
 			f.Code, f.Title = "VN102", want.Name+" is down"
 			if bridge {
 				f.Code, f.Title = "VN201", "bridge "+want.Name+" is down"
-			} else if want.Master != nil && *want.Master != "" {
-				f.Code, f.Title = "VN203", fmt.Sprintf("port %s of bridge %s is down", want.Name, *want.Master)
+			} else if master := r.live.Link(want.Name).Master; master != nil && *master != "" {
+				f.Code, f.Title = "VN203", fmt.Sprintf("port %s of bridge %s is down", want.Name, *master)
 			}
 		case "mtu":
 			if f.Code == "" {

@@ -248,17 +248,29 @@ func (h *healer) representatives(e schema.Endpoint, prefixes []netip.Prefix) []n
 			}
 		}
 	}
-	n := h.r.network(e.Address)
 	for _, p := range prefixes {
-		a := firstHost(p)
-		for n != nil && !p.IsSingleIP() && (slices.Contains(n.Gateways, a) || slices.Contains(out, a) || h.isHost(a)) && p.Contains(a.Next()) {
-			a = a.Next()
+		if a, ok := h.unused(p, out); ok {
+			out = append(out, a)
 		}
-		if len(out) < 2 || e.Kind != "network" {
+	}
+	// Two, where there is room: guests of one network talk to each other.
+	if len(out) == 1 && e.Kind == "network" {
+		if a, ok := h.unused(prefixes[0], out); ok {
 			out = append(out, a)
 		}
 	}
 	return out
+}
+
+// unused is the first address of a network that is neither the host's nor taken.
+func (h *healer) unused(p netip.Prefix, taken []netip.Addr) (netip.Addr, bool) {
+	a := firstHost(p)
+	for ; p.Contains(a); a = a.Next() {
+		if p.IsSingleIP() || (!h.isHost(a) && !slices.Contains(taken, a)) {
+			return a, !slices.Contains(taken, a)
+		}
+	}
+	return a, false
 }
 
 func (h *healer) isHost(a netip.Addr) bool { return h.layout(h.state).host[a] }

@@ -98,6 +98,10 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if f.Address == "" {
 		f.Address, f.Origin = g.Address, h.r.Blocks[g.Address]
 	}
+	if h.standing(drafts) {
+		h.given[key] = true // it does not help: never try the same twice
+		return false, nil
+	}
 	for _, d := range drafts {
 		d.codes = []string{f.Code}
 		if err := sim.Do(h.state, d.change); err != nil {
@@ -106,6 +110,13 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 		h.remedies = append(h.remedies, d)
 	}
 	return true, nil
+}
+
+// standing tells whether a rule to be made is there already.
+func (h *healer) standing(drafts []*draft) bool {
+	return slices.ContainsFunc(drafts, func(d *draft) bool {
+		return d.change.Before == nil && h.state.Get(d.change.Ref) != nil
+	})
 }
 
 func appendNew(list []string, s string) []string {

@@ -192,6 +192,17 @@ func (b *bed) passes(what string, err error) {
 	}
 }
 
+// eventually asks again for three seconds: a link that came up carries packets up to a second later (net/core/link_watch.c).
+func (b *bed) eventually(ask func() error) error {
+	var err error
+	for end := time.Now().Add(3 * time.Second); time.Now().Before(end); {
+		if err = ask(); err == nil {
+			return nil
+		}
+	}
+	return err
+}
+
 func (b *bed) blocked(what string, err error) {
 	b.Helper()
 	if err == nil {
