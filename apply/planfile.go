@@ -15,11 +15,13 @@ import (
 
 // Save writes a plan as JSON, mode 0600 (it tells much about a host), whole or not at all.
 func Save(path string, p *plan.Plan) error {
-	b, err := json.Marshal(p)
-	if err != nil {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false) // the same bytes as plan --json: people look at "->" with jq and diff
+	if err := e.Encode(p); err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
-	if err := WriteFile(path, append(b, '\n')); err != nil {
+	if err := WriteFile(path, b.Bytes()); err != nil {
 		return fmt.Errorf("save plan: %w", err)
 	}
 	return nil

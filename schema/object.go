@@ -43,11 +43,20 @@ type Ref struct {
 // String returns the text form, "link/br0".
 func (r Ref) String() string { return string(r.Kind) + "/" + r.Name }
 
-// MarshalText implements encoding.TextMarshaler, so that a Ref can key a JSON object.
-func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+// MarshalText implements encoding.TextMarshaler, so that a Ref can key a JSON object. The zero Ref is the empty text.
+func (r Ref) MarshalText() ([]byte, error) {
+	if r == (Ref{}) {
+		return []byte{}, nil
+	}
+	return []byte(r.String()), nil
+}
 
 // UnmarshalText reads the text form.
 func (r *Ref) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*r = Ref{}
+		return nil
+	}
 	kind, name, ok := strings.Cut(string(b), "/")
 	if !ok || kind == "" || name == "" {
 		return fmt.Errorf("parse ref %q: want kind/name", b)

@@ -140,6 +140,9 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags) (*pl
 func (a *app) ask() error {
 	a.errText("\nDo you want to carry out this plan? Only \"yes\" is accepted: ")
 	line, err := bufio.NewReader(a.in).ReadString('\n')
+	if !isTerminal(a.in) { // nobody's Return ended the line on the screen
+		a.errText("\n")
+	}
 	if strings.TrimSpace(line) == "yes" {
 		return nil
 	}
