@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/vmnet/vmnet/providers/files"
+	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/providers/rtnl"
 	"github.com/vmnet/vmnet/providers/sockets"
 	"github.com/vmnet/vmnet/providers/sysctl"
@@ -32,7 +33,16 @@ type Options struct {
 // slice. It must be used by one goroutine at a time, on a thread in that namespace.
 type Host struct {
 	parts []part
+	rules *nft.Provider
 }
+
+var (
+	_ Writer   = (*rtnl.Provider)(nil)
+	_ Writer   = (*nft.Provider)(nil)
+	_ Writer   = (*sysctl.Provider)(nil)
+	_ Writer   = (*files.Provider)(nil)
+	_ Provider = (*sockets.Provider)(nil)
+)
 
 // part is a provider, and what a user calls what it reads when that must not be looked at.
 type part struct {
@@ -50,6 +60,10 @@ func Open(opts Options) (*Host, error) {
 		return nil, err
 	}
 	h.parts = append(h.parts, part{"links", links, true})
+	if h.rules, err = nft.Open(); err != nil {
+		return nil, errors.Join(err, h.Close())
+	}
+	h.parts = append(h.parts, part{"nftables", h.rules, true})
 	listening := sockets.New()
 	if opts.Processes {
 		listening = listening.WithProcesses()
@@ -119,6 +133,7 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable()
 	return s, nil
 }
 
