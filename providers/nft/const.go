@@ -44,6 +44,8 @@ const (
 
 	nftaFlowTableName = 1 // NFTA_FLOW_TABLE_NAME
 
+	nftaDynsetExpressions = 10 // NFTA_DYNSET_EXPRESSIONS
+
 	nftaOsfDreg   = 1 // NFTA_OSF_DREG
 	nftaXfrmDreg  = 1 // NFTA_XFRM_DREG
 	nftaTunnelKey = 1 // NFTA_TUNNEL_KEY, which the header calls so

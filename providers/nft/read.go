@@ -239,7 +239,7 @@ func (r *reader) finish() {
 			continue
 		}
 		t.Compat = r.isCompat(t)
-		pr := printer{table: t, lowered: r.lowered}
+		pr := printer{table: t, lowered: r.lowered, link: r.linkName}
 		for _, c := range t.Chains {
 			for _, rule := range c.Rules {
 				rule.Text = pr.text(rule)

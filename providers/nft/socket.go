@@ -36,6 +36,8 @@ type socket struct {
 	buf  []byte
 	// dirty is true when an answer was given up: the kernel serves no other dump before its end.
 	dirty bool
+	// links is any socket of the namespace: it is asked for the names of links.
+	links int
 }
 
 func openSocket() (*socket, error) {
@@ -48,9 +50,14 @@ func openSocket() (*socket, error) {
 		conn.Close()
 		return nil, err
 	}
-	s := &socket{conn: conn, raw: raw, seq: uint32(time.Now().UnixNano()), buf: make([]byte, recvBuffer)}
-	if err := s.setOptions(); err != nil {
+	links, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
 		conn.Close()
+		return nil, err
+	}
+	s := &socket{conn: conn, raw: raw, links: links, seq: uint32(time.Now().UnixNano()), buf: make([]byte, recvBuffer)}
+	if err := s.setOptions(); err != nil {
+		s.close()
 		return nil, err
 	}
 	return s, nil
@@ -77,7 +84,20 @@ func (s *socket) setOptions() error {
 }
 
 // close waits for the kernel to free what a batch deleted: 10 ms or so.
-func (s *socket) close() error { return s.conn.Close() }
+func (s *socket) close() error { return errors.Join(s.conn.Close(), unix.Close(s.links)) }
+
+// linkName is the name of the link with that index in the socket's namespace; "" when there is none.
+func (s *socket) linkName(index uint32) string {
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return ""
+	}
+	r.SetUint32(index)
+	if err := unix.IoctlIfreq(s.links, unix.SIOCGIFNAME, r); err != nil {
+		return ""
+	}
+	return r.Name()
+}
 
 // watch makes reads and writes end when ctx does. The returned function must be called.
 func (s *socket) watch(ctx context.Context) (stop func()) {

@@ -58,10 +58,11 @@ var matchTable = map[string][]decoder{
 	"connbytes":  {{revs(0), 18, connbytes}},
 	"socket":     {{revs(0), 0, socket}, {revs(1, 2, 3), 1, socket}},
 	"realm":      {{revs(0), 9, realm}},
-	"frag":       {{revs(0), 18, frag}},
+	"frag":       {{revs(0), 14, frag}},
 	"rt":         {{revs(0), 18, rt}},
 	"ipv6header": {{revs(0), 3, ipv6header}},
 	"ecn":        {{revs(0), 3, ecn}},
+	"u32":        {{revs(0), 1982, u32Match}},
 }
 
 func revs(r ...uint32) []uint32 { return r }

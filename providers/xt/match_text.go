@@ -517,6 +517,39 @@ func ecn(b blob) result {
 	return w.textOnly()
 }
 
+// u32Match is struct xt_u32: up to 11 tests of 180 bytes each, their number and the negation.
+func u32Match(b blob) result {
+	const testSize, most = 180, 11
+	var tests []string
+	for i := range min(int(b.u8(most*testSize)), most) {
+		tests = append(tests, u32Test(b, i*testSize, most))
+	}
+	var w words
+	w.opt(b.u8(most*testSize+1) != 0, "--u32", `"%s"`, strings.Join(tests, "&&"))
+	return w.textOnly()
+}
+
+// u32Test is struct xt_u32_test: where to look, eight bytes a step, and what to find there, eight bytes a range.
+func u32Test(b blob, off, most int) string {
+	s := fmt.Sprintf("0x%x", b.u32(off))
+	for i := 1; i < min(int(b.u8(off+16*most)), most); i++ {
+		s += pick(b.u8(off+8*i+4), "&", "<<", ">>", "@") + fmt.Sprintf("0x%x", b.u32(off+8*i))
+	}
+	values := off + 8*most
+	for i := range min(int(b.u8(off+16*most+1)), most) {
+		sep := ","
+		if i == 0 {
+			sep = "="
+		}
+		from, to := b.u32(values+8*i), b.u32(values+8*i+4)
+		s += sep + fmt.Sprintf("0x%x", from)
+		if from != to {
+			s += fmt.Sprintf(":0x%x", to)
+		}
+	}
+	return s
+}
+
 // addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1]:80", ":8080".
 func addrPort(flags uint32, from, to netip.Addr, min, max uint16) string {
 	var s string

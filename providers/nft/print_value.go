@@ -1,0 +1,525 @@
+package nft
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/big"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/vmnet/vmnet/providers/xt"
+	"github.com/vmnet/vmnet/schema"
+	"golang.org/x/sys/unix"
+)
+
+// value writes a constant of a type as nft prints it; ok is false for a type, or a number of it, whose word is not known.
+func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
+	n := number64(b, bigEndian)
+	switch typ {
+	case typeIPAddr, typeIP6Addr:
+		if len(b) != 4 && len(b) != 16 {
+			return "", false
+		}
+		return addrText(b), true
+	case typeEtherAddr:
+		if len(b) != 6 {
+			return "", false
+		}
+		return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", b[0], b[1], b[2], b[3], b[4], b[5]), true
+	case typeIfName:
+		return quoted(cString(b)), true
+	case typeIfIndex:
+		if w.link != nil {
+			if name := w.link(uint32(n)); name != "" {
+				return quoted(name), true
+			}
+		}
+		return fmt.Sprint(n), true
+	case typeMark:
+		return fmt.Sprintf("0x%08x", n), true
+	case typeInteger, typeInetService:
+		return fmt.Sprint(n), true
+	case typeClassID:
+		return fmt.Sprintf("%x:%x", n>>16, n&0xffff), true
+	case typeInetProto:
+		return protocolName(byte(n)), true
+	case typeExists:
+		if n == 0 {
+			return "missing", true
+		}
+		return "exists", true
+	case typeDSCP:
+		return dscpName(b)
+	case typeCTState, typeCTStatus, typeTCPFlag:
+		return w.flagList(typ, b)
+	}
+	return codeName(typ, uint32(n))
+}
+
+func number64(b []byte, bigEndian bool) uint64 {
+	v := slices.Clone(b)
+	if !bigEndian && isLittleEndian() {
+		slices.Reverse(v)
+	}
+	return new(big.Int).SetBytes(v).Uint64()
+}
+
+func isLittleEndian() bool { return binary.NativeEndian.Uint16([]byte{1, 0}) == 1 }
+
+func addrText(b []byte) string {
+	a, _ := netip.AddrFromSlice(b)
+	return a.String()
+}
+
+// protocolName is how nft prints a protocol: by /etc/protocols, as iptables.
+func protocolName(n byte) string {
+	if n == 0 {
+		return "ip"
+	}
+	return xt.ProtocolName(n)
+}
+
+// maskOnes counts the ones of a mask that has them all in front.
+func maskOnes(m []byte) (int, bool) {
+	n := new(big.Int).SetBytes(m)
+	ones := 0
+	for i := len(m)*8 - 1; i >= 0 && n.Bit(i) == 1; i-- {
+		ones++
+	}
+	for i := len(m)*8 - 1 - ones; i >= 0; i-- {
+		if n.Bit(i) == 1 {
+			return 0, false
+		}
+	}
+	return ones, true
+}
+
+type bitName struct {
+	bit  uint32
+	name string
+}
+
+// flagNames are the names of flags, in nft's order.
+func flagNames(typ uint32) []bitName {
+	switch typ {
+	case typeCTState:
+		return []bitName{{1, "invalid"}, {2, "established"}, {4, "related"}, {8, "new"}, {64, "untracked"}}
+	case typeCTStatus:
+		return []bitName{
+			{1, "expected"}, {2, "seen-reply"}, {4, "assured"}, {8, "confirmed"}, {16, "snat"}, {32, "dnat"}, {512, "dying"},
+		}
+	case typeTCPFlag:
+		return []bitName{
+			{1, "fin"}, {2, "syn"}, {4, "rst"}, {8, "psh"}, {16, "ack"}, {32, "urg"}, {64, "ecn"}, {128, "cwr"},
+		}
+	}
+	return nil
+}
+
+// dscpName names the code points (datatype dscp of libnftables); b is the whole byte of IPv4 or the two bytes of IPv6.
+func dscpName(b []byte) (string, bool) {
+	var n byte
+	switch len(b) {
+	case 1:
+		n = b[0] >> 2
+	case 2:
+		n = b[0]<<2 | b[1]>>6
+	default:
+		return "", false
+	}
+	names := map[byte]string{
+		0: "cs0", 8: "cs1", 16: "cs2", 24: "cs3", 32: "cs4", 40: "cs5", 48: "cs6", 56: "cs7", 1: "lephb", 10: "af11", 12: "af12",
+		14: "af13", 18: "af21", 20: "af22", 22: "af23", 26: "af31", 28: "af32", 30: "af33", 34: "af41", 36: "af42", 38: "af43",
+		44: "va", 46: "ef",
+	}
+	if name := names[n]; name != "" {
+		return name, true
+	}
+	return fmt.Sprintf("0x%02x", n), true
+}
+
+// codeName is the word for a number of an enumerated type. A number without a word is printed as one where nft does.
+func codeName(typ, n uint32) (string, bool) {
+	var names map[uint32]string
+	switch typ {
+	case typeNFProto:
+		names = map[uint32]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}
+	case typeEtherType:
+		names = map[uint32]string{0x0800: "ip", 0x86dd: "ip6", 0x0806: "arp", 0x8100: "8021q", 0x88a8: "8021ad"}
+	case typeARPOp:
+		names = map[uint32]string{1: "request", 2: "reply", 3: "rrequest", 4: "rreply", 8: "inrequest", 9: "inreply", 10: "nak"}
+	case typeICMPType:
+		names = map[uint32]string{
+			0: "echo-reply", 3: "destination-unreachable", 4: "source-quench", 5: "redirect", 8: "echo-request",
+			9: "router-advertisement", 10: "router-solicitation", 11: "time-exceeded", 12: "parameter-problem",
+			13: "timestamp-request", 14: "timestamp-reply", 15: "info-request", 16: "info-reply", 17: "address-mask-request",
+			18: "address-mask-reply",
+		}
+	case typeICMP6Type:
+		names = map[uint32]string{
+			1: "destination-unreachable", 2: "packet-too-big", 3: "time-exceeded", 4: "parameter-problem", 128: "echo-request",
+			129: "echo-reply", 130: "mld-listener-query", 131: "mld-listener-report", 132: "mld-listener-done",
+			133: "nd-router-solicit", 134: "nd-router-advert", 135: "nd-neighbor-solicit", 136: "nd-neighbor-advert",
+			137: "nd-redirect", 138: "router-renumbering", 141: "ind-neighbor-solicit", 142: "ind-neighbor-advert",
+			143: "mld2-listener-report",
+		}
+	case typeICMPCode:
+		names = map[uint32]string{
+			0: "net-unreachable", 1: "host-unreachable", 2: "prot-unreachable", 3: "port-unreachable", 4: "frag-needed",
+			9: "net-prohibited", 10: "host-prohibited", 13: "admin-prohibited",
+		}
+	case typeICMP6Code:
+		names = map[uint32]string{
+			0: "no-route", 1: "admin-prohibited", 3: "addr-unreachable", 4: "port-unreachable", 5: "policy-fail", 6: "reject-route",
+		}
+	default:
+		return fewNames(typ, n)
+	}
+	return nameOr(names, n)
+}
+
+// fewNames are the types with a handful of words.
+func fewNames(typ, n uint32) (string, bool) {
+	switch typ {
+	case typePktType:
+		return nameOnly(map[uint32]string{0: "host", 1: "broadcast", 2: "multicast", 3: "other"}, n)
+	case typeCTDir:
+		return nameOnly(map[uint32]string{0: "original", 1: "reply"}, n)
+	case typeFibAddr:
+		return nameOnly(map[uint32]string{
+			0: "unspec", 1: "unicast", 2: "local", 3: "broadcast", 4: "anycast", 5: "multicast", 6: "blackhole", 7: "unreachable",
+			8: "prohibit",
+		}, n)
+	case typeARPHRD:
+		return nameOnly(map[uint32]string{1: "ether", 512: "ppp", 768: "ipip", 776: "sit", 778: "ipgre", 772: "loopback"}, n)
+	case typeBoolean:
+		return nameOnly(map[uint32]string{0: "0", 1: "1"}, n)
+	}
+	return "", false
+}
+
+func nameOr(names map[uint32]string, n uint32) (string, bool) {
+	if name := names[n]; name != "" {
+		return name, true
+	}
+	return fmt.Sprint(n), true
+}
+
+func nameOnly(names map[uint32]string, n uint32) (string, bool) {
+	name, ok := names[n]
+	return name, ok
+}
+
+// lookup takes "KEY @set", "KEY { … }", "KEY vmap …", and keeps "KEY map …" for what uses its result.
+func (w *ruleText) lookup(e *schema.Expr) bool {
+	s := w.table.SetNamed(e.Set)
+	if s == nil || len(e.Opaque) > 0 {
+		return false
+	}
+	fields, ok := w.keyFields(e.SReg, s)
+	if !ok {
+		return false
+	}
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.text)
+	}
+	rhs := "@" + s.Name
+	if s.Flags&schema.SetAnonymous != 0 {
+		if rhs, ok = w.elements(s, fields); !ok {
+			return false
+		}
+	}
+	key := strings.Join(names, " . ")
+	switch {
+	case s.Flags&schema.SetMap == 0 && e.Op == "neq":
+		w.say("%s != %s", key, rhs)
+	case s.Flags&schema.SetMap == 0:
+		w.say("%s %s", key, rhs)
+	case s.DataType == schema.VerdictType:
+		w.say("%s vmap %s", key, rhs)
+	default:
+		return w.store(e.DReg, &cell{text: key + " map " + rhs, typ: s.DataType})
+	}
+	return true
+}
+
+// keyFields are the fields whose values, one after the other, are looked up.
+func (w *ruleText) keyFields(reg uint32, s *schema.Set) ([]field, bool) {
+	var fields []field
+	start := registerWord(reg)
+	if start < 0 {
+		return nil, false
+	}
+	for pos := 0; pos < int(s.KeyLen); {
+		i := start + pos/4
+		if i >= len(w.regs) || w.regs[i] == nil {
+			return nil, false
+		}
+		f, ok := w.field(w.regs[i], 0)
+		n := int(loadLen(w.regs[i].load))
+		if !ok || f.mask != nil || f.prefix != 0 || n == 0 {
+			return nil, false
+		}
+		fields = append(fields, f)
+		pos += (n + 3) &^ 3
+	}
+	return fields, len(fields) > 0
+}
+
+// loadLen is how many bytes an expression puts into its register.
+func loadLen(l *schema.Expr) uint32 {
+	if l == nil {
+		return 0
+	}
+	if l.Name == "payload" {
+		return l.Len
+	}
+	switch l.Key {
+	case "iifname", "oifname", "ibrname", "obrname":
+		return 16
+	case "l4proto", "nfproto", "pkttype", "direction":
+		return 1
+	case "protocol":
+		if l.Name == "ct" {
+			return 1
+		}
+		return 2
+	case "iiftype", "oiftype", "proto_src", "proto_dst":
+		return 2
+	case "saddr", "daddr":
+		if l.Name == "ct" && l.Family == "ip6" {
+			return 16
+		}
+		return 4
+	}
+	if l.Name == "fib" && l.Op == "oifname" {
+		return 16
+	}
+	return 4
+}
+
+// elements writes the elements of a nameless set, in nft's order: by the value of the key.
+func (w *ruleText) elements(s *schema.Set, fields []field) (string, bool) {
+	sorted := slices.Clone(s.Elements)
+	slices.SortStableFunc(sorted, func(a, b schema.Element) int { return compareKeys(a.Key, b.Key, fields) })
+	var list []string
+	for i := range sorted {
+		text, ok := w.element(s, &sorted[i], fields)
+		if !ok {
+			return "", false
+		}
+		list = append(list, text)
+	}
+	if len(list) == 0 {
+		return "", false
+	}
+	return "{ " + strings.Join(list, ", ") + " }", true
+}
+
+// keyPart cuts the part of a key that belongs to a field.
+func keyPart(key []byte, f field) (part, rest []byte) {
+	n := int(typeLen(f.typ))
+	if f.typ == typeInteger || f.typ == typeExists {
+		n = 4
+	}
+	if n == 0 || n > len(key) {
+		n = len(key)
+	}
+	return key[:n], key[min((n+3)&^3, len(key)):]
+}
+
+func compareKeys(a, b []byte, fields []field) int {
+	for _, f := range fields {
+		var x, y []byte
+		if len(fields) == 1 {
+			x, y = a, b
+		} else {
+			x, a = keyPart(a, f)
+			y, b = keyPart(b, f)
+		}
+		if !f.big && isLittleEndian() {
+			x, y = slices.Clone(x), slices.Clone(y)
+			slices.Reverse(x)
+			slices.Reverse(y)
+		}
+		if c := bytes.Compare(x, y); c != 0 {
+			return c
+		}
+	}
+	return 0
+}
+
+func (w *ruleText) element(s *schema.Set, e *schema.Element, fields []field) (string, bool) {
+	key, ok := w.elementKey(s, e, fields)
+	if !ok || e.Timeout != 0 || e.Comment != "" {
+		return "", false
+	}
+	switch {
+	case e.Verdict != nil:
+		return key + " : " + verdictText(e.Verdict), true
+	case s.Flags&schema.SetMap != 0:
+		data, ok := w.elementData(s, e)
+		return key + " : " + data, ok
+	}
+	return key, true
+}
+
+// elementData writes the data of a map; a concatenation field by field.
+func (w *ruleText) elementData(s *schema.Set, e *schema.Element) (string, bool) {
+	var types []uint32
+	for t := s.DataType; t != 0; t >>= typeBits {
+		types = append(types, t&(1<<typeBits-1))
+	}
+	slices.Reverse(types)
+	var list []string
+	rest := []byte(e.Data)
+	for _, t := range types {
+		part, next := keyPart(rest, field{typ: t})
+		if len(types) == 1 {
+			part = rest
+		}
+		v, ok := w.value(t, part, byteOrder(t) != byteorderHost)
+		if !ok {
+			return "", false
+		}
+		list, rest = append(list, v), next
+	}
+	return strings.Join(list, " . "), len(list) > 0
+}
+
+func (w *ruleText) elementKey(s *schema.Set, e *schema.Element, fields []field) (string, bool) {
+	if e.CatchAll {
+		return "*", true
+	}
+	var list []string
+	from, to := []byte(e.Key), []byte(e.KeyEnd)
+	for _, f := range fields {
+		a, b := from, to
+		if len(fields) > 1 {
+			a, from = keyPart(from, f)
+			if len(to) > 0 {
+				b, to = keyPart(to, f)
+			}
+		}
+		if s.Flags&schema.SetInterval != 0 {
+			f.big = true // intervals are kept in network order
+		}
+		text, ok := w.keyRange(f, a, b)
+		if !ok {
+			return "", false
+		}
+		list = append(list, text)
+	}
+	return strings.Join(list, " . "), true
+}
+
+// keyRange writes one field of a key: a value, a prefix or a range.
+func (w *ruleText) keyRange(f field, from, to []byte) (string, bool) {
+	if f.typ == typeIfName && f.big {
+		return linkRange(from, to)
+	}
+	if len(to) == 0 || bytes.Equal(from, to) {
+		return w.value(f.typ, from, f.big)
+	}
+	a, ok := w.bound(f, from)
+	if !ok {
+		return "", false
+	}
+	if f.typ == typeIPAddr || f.typ == typeIP6Addr {
+		if n, ok := prefixOf(from, to); ok {
+			return fmt.Sprintf("%s/%d", a, n), true
+		}
+	}
+	b, ok := w.bound(f, to)
+	return a + "-" + b, ok
+}
+
+// linkRange writes the names of links that an interval covers: one, or a prefix "eth*".
+func linkRange(from, to []byte) (string, bool) {
+	name := cString(from)
+	if len(to) == 0 || bytes.Equal(from, to) {
+		return quoted(name), true
+	}
+	rest := to[min(len(name), len(to)):]
+	if !bytes.HasPrefix(to, []byte(name)) || bytes.Count(rest, []byte{0xff}) != len(rest) {
+		return "", false
+	}
+	return quoted(name + "*"), true
+}
+
+// prefixOf is the length of the prefix that a range covers exactly.
+func prefixOf(from, to []byte) (int, bool) {
+	m := make([]byte, len(from))
+	for i := range from {
+		m[i] = ^(from[i] ^ to[i])
+		if from[i]&m[i] != from[i] {
+			return 0, false
+		}
+	}
+	return maskOnes(m)
+}
+
+// dynset takes "update @set { KEY … }".
+func (w *ruleText) dynset(e *schema.Expr) bool {
+	s := w.table.SetNamed(e.Set)
+	if s == nil || s.Flags&schema.SetAnonymous != 0 || s.Flags&schema.SetMap != 0 || e.SReg2 != 0 {
+		return false
+	}
+	fields, ok := w.keyFields(e.SReg, s)
+	if !ok {
+		return false
+	}
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.text)
+	}
+	what := strings.Join(names, " . ")
+	a := attrs{b: e.Opaque}
+	for a.next() {
+		switch a.typ {
+		case unix.NFTA_DYNSET_TIMEOUT:
+			if ms := a.u64(); ms != 0 {
+				what += " timeout " + duration(ms)
+			}
+		case unix.NFTA_DYNSET_EXPR:
+			name, data, err := splitExpression(a.val)
+			if err != nil {
+				return false
+			}
+			inner, err := decodeExpr(name, data)
+			if err != nil {
+				return false
+			}
+			x := &ruleText{printer: w.printer}
+			if !x.statement(&inner) || inner.Name == "dynset" {
+				return false
+			}
+			what += " " + strings.Join(x.stmts, " ")
+		case nftaDynsetExpressions:
+			return false
+		}
+	}
+	w.say("%s @%s { %s }", e.Op, e.Set, what)
+	return a.err == nil
+}
+
+// duration writes milliseconds as nft does: "1h30m", "1s500ms".
+func duration(ms uint64) string {
+	s := ""
+	for _, u := range []struct {
+		name string
+		ms   uint64
+	}{{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}} {
+		if n := ms / u.ms; n > 0 {
+			s += fmt.Sprintf("%d%s", n, u.name)
+			ms %= u.ms
+		}
+	}
+	if s == "" {
+		return "0s"
+	}
+	return s
+}
