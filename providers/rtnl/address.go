@@ -296,10 +296,7 @@ func find[T any, P interface {
 }
 
 func (p *Provider) changeAddress(ctx context.Context, before, after *schema.Address) error {
-	either := before
-	if either == nil {
-		either = after
-	}
+	either := one(before, after)
 	l, err := p.linkNamed(ctx, either.Link)
 	if err != nil {
 		return err

@@ -96,10 +96,7 @@ func encodeFDB(e *schema.FDBEntry, index int) (*message, error) {
 }
 
 func (p *Provider) changeFDB(ctx context.Context, before, after *schema.FDBEntry) error {
-	either := before
-	if either == nil {
-		either = after
-	}
+	either := one(before, after)
 	l, err := p.linkNamed(ctx, either.Link)
 	if err != nil {
 		return err

@@ -126,10 +126,7 @@ func (p *Provider) neighbour(ctx context.Context, want *schema.Neighbour, l *sch
 }
 
 func (p *Provider) changeNeighbour(ctx context.Context, before, after *schema.Neighbour) error {
-	either := before
-	if either == nil {
-		either = after
-	}
+	either := one(before, after)
 	l, err := p.linkNamed(ctx, either.Link)
 	if err != nil {
 		return err

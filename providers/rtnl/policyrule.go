@@ -274,10 +274,7 @@ func parseRange(s string, limit uint64) (first, last uint64, err error) {
 }
 
 func (p *Provider) changeRule(ctx context.Context, before, after *schema.PolicyRule) error {
-	either := before
-	if either == nil {
-		either = after
-	}
+	either := one(before, after)
 	family := uint8(unix.AF_INET)
 	if either.Family == "ip6" {
 		family = unix.AF_INET6

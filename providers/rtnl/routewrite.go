@@ -206,10 +206,7 @@ func findRoute(routes []*schema.Route, want *schema.Route) *schema.Route {
 }
 
 func (p *Provider) changeRoute(ctx context.Context, before, after *schema.Route) error {
-	either := before
-	if either == nil {
-		either = after
-	}
+	either := one(before, after)
 	if !either.Dst.IsValid() {
 		return errors.New("the route has no destination")
 	}

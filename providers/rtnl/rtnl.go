@@ -163,6 +163,14 @@ func changeOf[T any, P interface {
 	return do(ctx, sides[0], sides[1])
 }
 
+// one is the side of a change that is there: both say which object it is.
+func one[T any](before, after *T) *T {
+	if before != nil {
+		return before
+	}
+	return after
+}
+
 // object makes a schema.Object of a pointer, keeping nil nil.
 func object[T any, P interface {
 	*T
