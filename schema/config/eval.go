@@ -62,8 +62,6 @@ type instance struct {
 	thing   valuer               // what it was decoded to; nil for blocks that expressions cannot refer to
 	value   cty.Value
 	body    *hclsyntax.Body
-	// nested is set while a nested block is decoded: it shares the instance's variables.
-	parent *instance
 }
 
 // valuer is a decoded block that expressions can refer to.
@@ -71,10 +69,10 @@ type valuer interface{ value() cty.Value }
 
 func (i *instance) block() *hclsyntax.Block { return i.node.block }
 
-// inner gives access to the attributes of a nested block.
+// inner gives access to the attributes of a nested block, which shares the instance's variables.
 func (i *instance) inner(b *hclsyntax.Block) *instance {
 	c := *i
-	c.body, c.parent = b.Body, i
+	c.body = b.Body
 	return &c
 }
 
@@ -148,11 +146,12 @@ func (l *loader) reportCycle(n *node, at where) {
 		l.fail(codeCycle, at, "%s refers to itself. Write the value out instead.", n.id())
 		return
 	}
-	text := n.id()
-	for _, m := range append(slices.Clone(chain[1:]), n) {
-		text += " → " + m.id()
+	ids := make([]string, 0, len(chain)+1)
+	for _, m := range chain {
+		ids = append(ids, m.id())
 	}
-	l.fail(codeCycle, at, "Each of these needs the next one first: %s. Replace one of the references by a value.", text)
+	ids = append(ids, n.id())
+	l.fail(codeCycle, at, "Each of these needs the next one first: %s. Replace one of the references by a value.", strings.Join(ids, " → "))
 }
 
 // evalBlock expands for_each and count, and decodes each instance.

@@ -201,8 +201,8 @@ func usableSubnet(p netip.Prefix) (netip.Prefix, string) {
 }
 
 // mac reads the hardware address of one interface, in lower case.
-func (l *loader) mac(i *instance, name string) field[string] {
-	return as(l, codeMAC, l.text(i, name), func(s string) (string, string) {
+func (l *loader) mac(i *instance) field[string] {
+	return as(l, codeMAC, l.text(i, "mac"), func(s string) (string, string) {
 		m, err := net.ParseMAC(s)
 		switch {
 		case err != nil || len(m) != 6:
@@ -218,8 +218,8 @@ func (l *loader) mac(i *instance, name string) field[string] {
 }
 
 // device reads the name of a network device.
-func (l *loader) device(i *instance, name string) field[string] {
-	return as(l, codeDeviceName, l.text(i, name), deviceName)
+func (l *loader) device(i *instance) field[string] {
+	return as(l, codeDeviceName, l.text(i, "device"), deviceName)
 }
 
 // deviceName checks what the kernel checks (dev_valid_name, net/core/dev.c), and the few names it cannot give away.
@@ -257,29 +257,30 @@ func shorten(s string) string {
 }
 
 // elements gives the values of a list with their places: of each element where the list is written out.
-func (l *loader) elements(i *instance, name, example string) (out []field[cty.Value], st status) {
+func (l *loader) elements(i *instance, name, example string) []field[cty.Value] {
 	a := i.body.Attributes[name]
 	if a == nil {
-		return nil, absent
+		return nil
 	}
+	var out []field[cty.Value]
 	if t, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok {
 		for _, x := range t.Exprs {
 			out = append(out, l.element(l.eval(x, i), i.placeOf(x)))
 		}
-		return out, good
+		return out
 	}
 	f := l.get(i, name)
 	if !f.ok() {
-		return nil, f.status
+		return nil
 	}
 	if !isSequence(f.v.Type()) {
 		l.fail(codeWrongType, f.at, "%s takes a list, not %s. Write %s.", name, article(f.v.Type()), example)
-		return nil, wrong
+		return nil
 	}
 	for _, v := range f.v.AsValueSlice() {
 		out = append(out, l.element(v, f.at))
 	}
-	return out, good
+	return out
 }
 
 func (l *loader) element(v cty.Value, at where) field[cty.Value] {
@@ -295,7 +296,7 @@ func (l *loader) element(v cty.Value, at where) field[cty.Value] {
 
 // texts reads a list of strings.
 func (l *loader) texts(i *instance, name, example string) []field[string] {
-	vals, _ := l.elements(i, name, example)
+	vals := l.elements(i, name, example)
 	out := make([]field[string], 0, len(vals))
 	for _, f := range vals {
 		out = append(out, as(l, codeWrongType, f, func(v cty.Value) (string, string) {
@@ -316,7 +317,7 @@ func (l *loader) ports(i *instance, name string) ([]field[schema.PortRange], sta
 		return nil, absent
 	}
 	if t, ok := a.Expr.(*hclsyntax.TupleConsExpr); ok && len(t.Exprs) > 0 {
-		vals, _ := l.elements(i, name, "[22, 80]")
+		vals := l.elements(i, name, "[22, 80]")
 		return l.portList(vals, name), good
 	}
 	f := l.get(i, name)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/hashicorp/hcl/v2"
@@ -185,7 +186,7 @@ func span(before, n int) string {
 	case 0:
 		return fmt.Sprintf("%d,0", before)
 	case 1:
-		return fmt.Sprint(before + 1)
+		return strconv.Itoa(before + 1)
 	}
 	return fmt.Sprintf("%d,%d", before+1, n)
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -96,7 +97,10 @@ func addTextFunctions(f map[string]function.Function) {
 	f["startswith"] = testFunc(func(a []string) (bool, error) { return strings.HasPrefix(a[0], a[1]), nil }, "string", "prefix")
 	f["endswith"] = testFunc(func(a []string) (bool, error) { return strings.HasSuffix(a[0], a[1]), nil }, "string", "suffix")
 	f["strcontains"] = testFunc(func(a []string) (bool, error) { return strings.Contains(a[0], a[1]), nil }, "string", "substring")
-	f["sha256"] = textFunc(func(a []string) (string, error) { return fmt.Sprintf("%x", sha256.Sum256([]byte(a[0]))), nil }, "string")
+	f["sha256"] = textFunc(func(a []string) (string, error) {
+		h := sha256.Sum256([]byte(a[0]))
+		return hex.EncodeToString(h[:]), nil
+	}, "string")
 	f["base64encode"] = textFunc(func(a []string) (string, error) { return base64.StdEncoding.EncodeToString([]byte(a[0])), nil }, "string")
 	f["base64decode"] = textFunc(func(a []string) (string, error) {
 		b, err := base64.StdEncoding.DecodeString(a[0])

@@ -32,7 +32,7 @@ func (g *guest) ips() []field[netip.Addr] {
 }
 
 func (l *loader) decodeGuest(i *instance) {
-	g := &guest{inst: i, name: l.text(i, "name"), mac: l.mac(i, "mac"), device: l.device(i, "device")}
+	g := &guest{inst: i, name: l.text(i, "name"), mac: l.mac(i), device: l.device(i)}
 	i.thing = g
 	l.guests = append(l.guests, g)
 	l.byID[i.address] = g
@@ -104,7 +104,7 @@ func (l *loader) unquoted(name, s string) string {
 
 // isInstances tells whether a value is all instances of a block.
 func (l *loader) isInstances(v cty.Value) bool {
-	if !v.IsKnown() || v.IsNull() || !(v.Type().IsObjectType() || v.Type().IsTupleType()) || v.LengthInt() == 0 {
+	if !v.IsKnown() || v.IsNull() || !v.Type().IsObjectType() && !v.Type().IsTupleType() || v.LengthInt() == 0 {
 		return false
 	}
 	for it := v.ElementIterator(); it.Next(); {

@@ -65,7 +65,7 @@ func (l *loader) newNetwork(i *instance) *network {
 
 // deviceOrLabel is the device attribute, or else the label, with what tells instances apart.
 func (l *loader) deviceOrLabel(i *instance) field[string] {
-	d := l.device(i, "device")
+	d := l.device(i)
 	if d.status != absent {
 		return d
 	}
