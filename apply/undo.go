@@ -147,6 +147,7 @@ func ours(ref schema.Ref, was, is schema.Object, touched, facts map[schema.Ref]b
 		if n, ok := was.(*schema.Neighbour); !ok || n.Permanent == nil || !*n.Permanent {
 			return false
 		}
+	default: // everything else stays until somebody changes it
 	}
 	o := was
 	if o == nil {

@@ -89,9 +89,9 @@ func (s *story) tell(ctx context.Context) error {
 	return nil
 }
 
-func (s *story) chapter(format string, args ...any) {
+func (s *story) chapter(title string) {
 	s.n++
-	s.outText(fmt.Sprintf("\n=== %d. %s\n\n", s.n, fmt.Sprintf(format, args...)))
+	s.outText(fmt.Sprintf("\n=== %d. %s\n\n", s.n, title))
 }
 
 func (s *story) build(context.Context) error {
@@ -199,7 +199,7 @@ func faults(live *schema.State) []fault {
 	return []fault{
 		{"sysctl -w net.ipv4.ip_forward=0", change(forward, &schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "0"})},
 		{"ip link set vnet1 nomaster", change(&schema.Link{Name: "vnet1", Master: port.Master}, &schema.Link{Name: "vnet1", Master: new("")})},
-		{"nft add rule ip filter FORWARD ip daddr 10.20.0.11 tcp dport 22 drop", change(nil, table)},
+		{"iptables -A FORWARD -d 10.20.0.11 -p tcp --dport 22 -j DROP", change(nil, table)},
 	}
 }
 
@@ -207,8 +207,8 @@ func change(before, after schema.Object) schema.Change {
 	return schema.Change{Ref: after.Ref(), Before: before, After: after}
 }
 
-// sshDrop is somebody's filter table: everything may pass but SSH to db1. In nftables' bytecode, for neither nft nor
-// iptables need to be installed here.
+// sshDrop is the filter table that such an iptables makes: everything may pass but SSH to db1. In nftables' bytecode, for
+// iptables need not be installed here.
 func sshDrop() *schema.Table {
 	const reg = 8 // the first 32-bit register
 	rule := &schema.Rule{Exprs: []schema.Expr{

@@ -113,14 +113,14 @@ func rewrite(path string, b []byte) error {
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", path, err)
 	}
-	real, err := filepath.EvalSymlinks(path) // the user's own link is kept
+	target, err := filepath.EvalSymlinks(path) // the user's own link is kept
 	if err != nil {
 		return fmt.Errorf("rewrite %s: %w", path, err)
 	}
-	if err := apply.WriteFile(real, b); err != nil {
+	if err := apply.WriteFile(target, b); err != nil {
 		return fmt.Errorf("rewrite %s: %w", path, err)
 	}
-	if err := os.Chmod(real, info.Mode().Perm()); err != nil {
+	if err := os.Chmod(target, info.Mode().Perm()); err != nil {
 		return fmt.Errorf("rewrite %s: %w", path, err)
 	}
 	return nil

@@ -13,7 +13,7 @@ func field(doc []byte, path string) (string, error) {
 	if err := json.Unmarshal(doc, &v); err != nil {
 		return "", fmt.Errorf("standard output is no JSON: %w", err)
 	}
-	for _, step := range strings.Split(path, ".") {
+	for step := range strings.SplitSeq(path, ".") {
 		switch x := v.(type) {
 		case map[string]any:
 			next, ok := x[step]

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -92,8 +93,8 @@ func (a *app) start() error {
 }
 
 func (a *app) env(name string) string {
-	for i := len(a.environ) - 1; i >= 0; i-- {
-		if v, ok := strings.CutPrefix(a.environ[i], name+"="); ok {
+	for _, e := range slices.Backward(a.environ) { // the last one counts
+		if v, ok := strings.CutPrefix(e, name+"="); ok {
 			return v
 		}
 	}
@@ -160,11 +161,9 @@ type choice struct {
 
 // Set implements pflag.Value.
 func (c *choice) Set(s string) error {
-	for _, a := range c.allowed {
-		if s == a {
-			c.value = s
-			return nil
-		}
+	if slices.Contains(c.allowed, s) {
+		c.value = s
+		return nil
 	}
 	return fmt.Errorf("want %s", strings.Join(c.allowed, ", "))
 }

@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan"
@@ -21,7 +22,7 @@ func (pg *page) expectations(p *plan.Plan) {
 	}
 	opened := "none"
 	if len(p.Unrequested) > 0 {
-		opened = fmt.Sprint(len(p.Unrequested))
+		opened = strconv.Itoa(len(p.Unrequested))
 	}
 	pg.heading("EXPECTATIONS", head+"      newly reachable and not asked for: "+opened)
 	for _, u := range p.Unrequested {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -75,7 +76,7 @@ func (pg *page) snippet(d *hcl.Diagnostic, s *snippetJSON, st style) {
 		where += ", in " + s.Context
 	}
 	pg.raw(clean(where) + ":")
-	gutter := len(fmt.Sprint(s.StartLine + len(s.lines) - 1))
+	gutter := len(strconv.Itoa(s.StartLine + len(s.lines) - 1))
 	for i, line := range s.lines {
 		pg.raw(fmt.Sprintf("  %*d │ %s", gutter, s.StartLine+i, clean(line)))
 		if i == 0 {
@@ -219,11 +220,10 @@ func contextOf(f *hcl.File, r *hcl.Range) string {
 		if rng := b.Range(); !rng.ContainsPos(r.Start) {
 			continue
 		}
-		name := b.Type
-		for _, l := range b.Labels {
-			name += fmt.Sprintf(" %q", l)
+		if len(b.Labels) == 0 {
+			return b.Type
 		}
-		return name
+		return b.Type + ` "` + strings.Join(b.Labels, `" "`) + `"`
 	}
 	return ""
 }

@@ -102,9 +102,9 @@ func (p *page) facet(indent int, label, text string) {
 // wrap breaks text into lines of at most width runes, at spaces; a longer word stands alone. Line breaks are kept.
 func wrap(text string, width int) []string {
 	var lines []string
-	for _, part := range strings.Split(text, "\n") {
+	for part := range strings.SplitSeq(text, "\n") {
 		line := ""
-		for _, word := range strings.Fields(part) {
+		for word := range strings.FieldsSeq(part) {
 			switch {
 			case line == "":
 				line = word

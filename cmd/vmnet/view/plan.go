@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -106,7 +107,7 @@ func (pg *page) context(p *plan.Plan) {
 	if ms := p.Observation.Millis; ms > 0 {
 		seen += " in " + elapsed(time.Duration(ms)*time.Millisecond)
 	}
-	seen += fmt.Sprintf(": %s", count(p.Observation.Objects, "object"))
+	seen += ": " + count(p.Observation.Objects, "object")
 	if kinds := kindCounts(p); kinds != "" {
 		seen += " (" + kinds + ")"
 	}
@@ -170,11 +171,11 @@ const facetIndent = 8
 
 func (pg *page) finding(f plan.Finding) {
 	severity := map[string]style{"error": red, "warning": yellow}[f.Severity]
-	left := "  " + pg.paint(bold, f.Code) + " " + pg.paint(severity, f.Severity) + "  "
+	title := f.Title
 	if f.Address != "" {
-		left += clean(f.Address) + ": "
+		title = f.Address + ": " + title
 	}
-	pg.wide(left+clean(f.Title), pg.paint(faint, f.Origin.String()))
+	pg.titled("  "+pg.paint(bold, f.Code)+" "+pg.paint(severity, f.Severity)+"  ", title, f.Origin.String())
 	if !strings.Contains(f.Title, f.Object) {
 		pg.para(facetIndent, plain, blamed(f.Object))
 	}
@@ -187,6 +188,20 @@ func (pg *page) finding(f plan.Finding) {
 	for _, fix := range f.Fixes {
 		pg.fix(fix)
 	}
+}
+
+// titled writes a title behind its mark, and its place in the file at the right edge, or below where the line is full.
+func (pg *page) titled(mark, title, place string) {
+	lines := wrap(clean(title), pg.o.width()-visible(mark))
+	if len(lines) == 1 && visible(mark)+visible(title)+2+visible(place) <= pg.o.width() {
+		pg.wide(mark+lines[0], pg.paint(faint, place))
+		return
+	}
+	pg.raw(mark + lines[0])
+	for _, l := range lines[1:] {
+		pg.raw(strings.Repeat(" ", facetIndent) + l)
+	}
+	pg.para(facetIndent, faint, place)
 }
 
 // blamed is the object of a finding as people say it; it may be a Ref's text or a sentence already.
@@ -244,11 +259,11 @@ func because(why string) string {
 }
 
 // list joins names, and folds those after the first max unless everything is wanted.
-func (pg *page) list(names []string, max int) string {
-	if pg.o.Full || len(names) <= max+1 {
+func (pg *page) list(names []string, most int) string {
+	if pg.o.Full || len(names) <= most+1 {
 		return strings.Join(names, ", ")
 	}
-	return fmt.Sprintf("%s, … %d more", strings.Join(names[:max], ", "), len(names)-max)
+	return fmt.Sprintf("%s, … %d more", strings.Join(names[:most], ", "), len(names)-most)
 }
 
 func (pg *page) actions(p *plan.Plan) {
@@ -331,8 +346,9 @@ func objectName(r schema.Ref) string {
 		return s
 	case schema.KindXTable:
 		return "legacy table " + r.Name
+	default:
+		return string(r.Kind) + " " + r.Name
 	}
-	return string(r.Kind) + " " + r.Name
 }
 
 func (pg *page) risk(r plan.Risk) string {
@@ -428,10 +444,9 @@ func steps(ids []int) string {
 		for j+1 < len(ids) && ids[j+1] == ids[j]+1 {
 			j++
 		}
-		switch {
-		case j == i:
-			runs = append(runs, fmt.Sprint(ids[i]))
-		default:
+		if j == i {
+			runs = append(runs, strconv.Itoa(ids[i]))
+		} else {
 			runs = append(runs, fmt.Sprintf("%d-%d", ids[i], ids[j]))
 		}
 		i = j + 1

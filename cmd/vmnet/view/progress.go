@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -40,7 +41,7 @@ func Progress(e apply.Event, o Options) string {
 
 func (pg *page) progress(e apply.Event, outcome string) {
 	sym, st := symbol(e.Step.Action)
-	width := len(fmt.Sprint(e.Total))
+	width := len(strconv.Itoa(e.Total))
 	left := fmt.Sprintf("%*d/%d %s %s", width, e.Step.ID, e.Total, pg.paint(st, sym), clean(stepTitle(*e.Step)))
 	pg.wide(left, outcome+fmt.Sprintf("  %7s", elapsed(e.Elapsed)))
 }

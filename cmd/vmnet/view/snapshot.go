@@ -2,6 +2,7 @@ package view
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -10,7 +11,7 @@ import (
 // Snapshot is an observed state as text: every object by kind, the rules of each table.
 func Snapshot(s *schema.State, o Options) string {
 	pg := &page{o: o}
-	pg.raw(fmt.Sprintf("%s observed", count(s.Len(), "object")))
+	pg.raw(count(s.Len(), "object") + " observed")
 	if len(s.Blind) > 0 {
 		pg.para(0, yellow, "? Not seen for lack of privileges: "+strings.Join(s.Blind, ", "))
 	}
@@ -20,7 +21,7 @@ func Snapshot(s *schema.State, o Options) string {
 			continue
 		}
 		pg.blank()
-		pg.heading(strings.ToUpper(string(k)), fmt.Sprint(len(refs)))
+		pg.heading(strings.ToUpper(string(k)), strconv.Itoa(len(refs)))
 		for _, r := range refs {
 			pg.raw("  " + clean(s.Get(r).String()))
 			if t, ok := s.Get(r).(*schema.Table); ok {

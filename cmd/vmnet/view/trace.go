@@ -59,7 +59,7 @@ func Trace(t Traced, o Options) string {
 	for i, f := range t.Flows {
 		if i > 0 && !o.Full {
 			pg.blank()
-			pg.para(0, faint, fmt.Sprintf("%s walked; --full shows the others", count(len(t.Flows), "packet")))
+			pg.para(0, faint, count(len(t.Flows), "packet")+" walked; --full shows the others")
 			break
 		}
 		pg.blank()
