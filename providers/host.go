@@ -14,6 +14,7 @@ import (
 	"github.com/vmnet/vmnet/providers/rtnl"
 	"github.com/vmnet/vmnet/providers/sockets"
 	"github.com/vmnet/vmnet/providers/sysctl"
+	"github.com/vmnet/vmnet/providers/xtables"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -72,6 +73,7 @@ func Open(opts Options) (*Host, error) {
 		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
 		part{"listeners", listening, false},
+		part{"iptables", xtables.Open(xtables.Options{NFTables: h.rules.Read}), false},
 	)
 	return h, nil
 }

@@ -1,0 +1,65 @@
+package xtables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Options say how a Provider works.
+type Options struct {
+	// NFTables reads the nftables tables as they are now: rules written through iptables-nft are checked against them. Nil:
+	// such rules cannot be written.
+	NFTables func(context.Context) ([]schema.Object, error)
+}
+
+// Provider reads legacy tables (kind xtable) and writes single rules (kind xrule) in the network namespace of the thread
+// that calls it.
+type Provider struct {
+	options Options
+}
+
+// Open returns a Provider. Nothing is touched.
+func Open(o Options) *Provider { return &Provider{o} }
+
+// Kinds implements providers.Provider.
+func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindXTable, schema.KindXRule} }
+
+// Read returns the legacy tables that exist. Not being allowed to look is fs.ErrPermission.
+func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
+	var out []schema.Object
+	for _, f := range families {
+		names, err := tableNames(f.names)
+		if err != nil {
+			return nil, err
+		}
+		if len(names) == 0 {
+			continue
+		}
+		tables, err := f.read(ctx, names)
+		if err != nil {
+			return nil, fmt.Errorf("read legacy tables of %s: %w", f.name, err)
+		}
+		for _, t := range tables {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// tableNames reads the list of tables that exist; a kernel without legacy iptables has no such file.
+func tableNames(file string) ([]string, error) {
+	b, err := os.ReadFile("/proc/thread-self/net/" + file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list legacy tables: %w", err)
+	}
+	return strings.Fields(string(b)), nil
+}
