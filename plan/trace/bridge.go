@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"net/netip"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -19,8 +20,12 @@ func (r *run) bridged(br, port *device) bool {
 	if !known {
 		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+" has no address: how a guest reaches the host's other addresses is not for this host to know")
 	}
-	if up && br.link.MAC != nil && p.pkttype == 0 && r.f.DstMAC == "" {
-		r.p.setMACs(r.senderMAC(), *br.link.MAC)
+	switch {
+	case p.pkttype != 0 || r.f.DstMAC != "" && p.half != "reply":
+	case up && br.link.MAC != nil:
+		p.setMACs(r.senderMAC(br), *br.link.MAC)
+	case !up:
+		p.setMACs(r.senderMAC(br), r.w.macs[neighbour{br.name, p.dst}])
 	}
 	if !up && p.pkttype == 0 {
 		p.pkttype = 3 // another host's
@@ -30,12 +35,9 @@ func (r *run) bridged(br, port *device) bool {
 	if !r.bridgeHook(prerouting) {
 		return false
 	}
-	if p.dst != dst { // NAT in the detour: the frame goes where the new address leads (br_nf_pre_routing_finish)
-		up = true
-		if res := r.route(query{src: p.src, dst: p.dst, in: br, mark: p.mark}); res.kind == "unicast" && res.dev == br {
-			up = false
-		}
-		if r.end != nil {
+	if p.dst != dst {
+		var ok bool
+		if up, ok = r.bridgedNAT(br); !ok {
 			return false
 		}
 	}
@@ -50,11 +52,36 @@ func (r *run) bridged(br, port *device) bool {
 	return r.receive(br)
 }
 
-func (r *run) senderMAC() string {
-	if r.p.half == "reply" {
-		return r.f.DstMAC
+// bridgedNAT decides where a frame goes whose destination NAT changed in the detour (br_nf_pre_routing_finish, and that of
+// IPv6): to another port if the new address lies on the bridge, else up. IPv4 asks for forwarding even then (measured,
+// Linux 6.18: the error route that the lookup gives is no failure).
+func (r *run) bridgedNAT(br *device) (up, ok bool) {
+	p := &r.p
+	if p.v6 {
+		res := r.route(query{src: p.src, dst: p.dst, in: br, mark: p.mark})
+		if r.end != nil {
+			return false, false
+		}
+		return !(res.kind == "unicast" && res.dev == br), true
 	}
-	return r.f.SrcMAC
+	res, local, ok := r.routeIn(br)
+	return local || res.dev != br, ok
+}
+
+// senderMAC is the MAC address of whoever sent the frame that a link receives: as the flow says, else as the neighbour
+// table does; "" where neither knows.
+func (r *run) senderMAC(d *device) string {
+	mac := r.f.SrcMAC
+	if r.p.half == "reply" {
+		mac = r.f.DstMAC
+	}
+	if mac != "" {
+		return strings.ToLower(mac)
+	}
+	if d.master != nil {
+		d = d.master
+	}
+	return r.w.macs[neighbour{d.name, r.p.src}]
 }
 
 // forwarding checks the state of a port that carries a frame in or out.
@@ -217,6 +244,9 @@ func (r *run) outPort(br *device) (*device, bool) {
 	d := r.w.devices[r.dest]
 	switch {
 	case r.dest == "" || r.dest == br.name || toMany(r.p.dst) && d == nil:
+		if d := r.w.portOf(br, r.p.dst); d != nil {
+			return d, r.linkUp(d) && r.forwarding(d)
+		}
 		return &device{name: "a port of " + br.name, unknown: true, master: br, up: true, carrier: true, link: &schema.Link{}}, true
 	case d == nil:
 		return nil, r.block(CodeNoLink, "link", schema.LinkRef(r.dest), "Device \""+r.dest+"\" does not exist.", "missing")
@@ -227,4 +257,14 @@ func (r *run) outPort(br *device) (*device, bool) {
 		return nil, r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+br.name)
 	}
 	return d, r.linkUp(d) && r.forwarding(d)
+}
+
+// portOf is the port of a bridge behind which a neighbour is, as far as the neighbour table and the forwarding database
+// know; else nil.
+func (w *Walker) portOf(br *device, ip netip.Addr) *device {
+	mac := w.macs[neighbour{br.name, ip}]
+	if mac == "" {
+		return nil
+	}
+	return w.ports[fdbKey{br.name, mac}]
 }

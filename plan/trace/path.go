@@ -55,7 +55,22 @@ func (r *run) ledWell() bool {
 	case want.IsValid() && (p.dst != want.Addr().Unmap() || p.hasPorts() && want.Port() != 0 && p.dport != want.Port()):
 		return r.block(CodeNotLed, "nat", schema.Ref{}, "the packet arrives at "+netip.AddrPortFrom(p.dst, p.dport).String()+", not at "+want.String(), "not led on")
 	}
+	if port := r.arrived.port; !want.IsValid() && p.dst != f.Dst.Unmap() && port != nil && port.name == f.To {
+		return r.stillThere(port)
+	}
 	return true
+}
+
+// stillThere checks that an address to which NAT led a packet is behind the port that the flow wants.
+func (r *run) stillThere(port *device) bool {
+	switch d := r.w.portOf(r.arrived.out, r.p.dst); d {
+	case port:
+		return true
+	case nil:
+		return r.unmodelled("nat", schema.LinkRef(port.name), "NAT leads to "+r.p.dst.String()+"; whether that is behind "+port.name+" is not known")
+	default:
+		return r.block(CodeNotLed, "nat", schema.LinkRef(d.name), "NAT leads to "+r.p.dst.String()+", which is behind "+d.name, "not led on")
+	}
 }
 
 // reply sends the answer back from wherever the request arrived.
@@ -223,11 +238,9 @@ func (r *run) linkUp(d *device) bool {
 
 // linkHeader fills in the MAC addresses of a frame that a link receives.
 func (r *run) linkHeader(d *device) {
-	src, dst := "", ""
-	if r.p.half == "reply" {
-		src = r.f.DstMAC
-	} else {
-		src, dst = r.f.SrcMAC, r.f.DstMAC
+	src, dst := r.senderMAC(d), ""
+	if r.p.half != "reply" {
+		dst = r.f.DstMAC
 	}
 	r.p.setMACs(src, dst)
 	if dst == "" && d.master == nil && !d.bridge && d.link.MAC != nil {

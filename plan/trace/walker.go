@@ -2,6 +2,7 @@ package trace
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 	"strconv"
 	"sync"
@@ -31,6 +32,9 @@ type Walker struct {
 	// global setting.
 	callIP       [2]int
 	bridgeTracks bool
+	// macs and ports are the neighbour table and the forwarding database: who is behind which port of a bridge.
+	macs  map[neighbour]string
+	ports map[fdbKey]*device
 	blind        []string
 	// boxes are those of the rules that decide something, made when first asked for.
 	boxes   sync.Once
@@ -90,6 +94,7 @@ func New(s *schema.State) *Walker {
 		w.lo = &device{name: "lo", index: 1, up: true, carrier: true, link: &schema.Link{Name: "lo", Type: "loopback"}}
 	}
 	w.readSysctls()
+	w.readNeighbours()
 	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
 	for t := range schema.Each[*schema.Table](s) {
 		w.tables = append(w.tables, compileTable(t))
@@ -127,6 +132,29 @@ func sysctl(s *schema.State, key string) int {
 		return -1
 	}
 	return n
+}
+
+// neighbour and fdbKey are keys: an address on a link, a MAC address on a bridge.
+type (
+	neighbour struct {
+		link string
+		ip   netip.Addr
+	}
+	fdbKey struct{ bridge, mac string }
+)
+
+func (w *Walker) readNeighbours() {
+	w.macs, w.ports = map[neighbour]string{}, map[fdbKey]*device{}
+	for n := range schema.Each[*schema.Neighbour](w.state) {
+		if n.MAC != nil && *n.MAC != "" && !n.Proxy {
+			w.macs[neighbour{n.Link, n.IP}] = *n.MAC
+		}
+	}
+	for f := range schema.Each[*schema.FDBEntry](w.state) {
+		if d := w.devices[f.Link]; d != nil && f.Master != "" && f.Master == d.masterName && f.State != "permanent" {
+			w.ports[fdbKey{f.Master, f.MAC}] = d
+		}
+	}
 }
 
 func (w *Walker) readSysctls() {
