@@ -50,7 +50,7 @@ func encodeSet(table string, s *schema.Set, id uint32) ([]byte, error) {
 		}
 		a.u32(unix.NFTA_SET_DATA_LEN, length)
 	}
-	if len(s.Fields) > 1 {
+	if len(s.Fields) > 1 && s.Flags&schema.SetConcat != 0 {
 		encodeFields(&a, s.Fields)
 	}
 	a.u32(unix.NFTA_SET_ID, id)
@@ -177,7 +177,7 @@ func encodeElement(list *builder, s *schema.Set, i int) error {
 	if !interval || concat || e.CatchAll {
 		return nil
 	}
-	return encodeIntervalEnd(list, s, i)
+	return encodeIntervalEnd(list, e)
 }
 
 func encodeElementData(list *builder, s *schema.Set, e *schema.Element) error {
@@ -198,10 +198,9 @@ func encodeElementData(list *builder, s *schema.Set, e *schema.Element) error {
 	return list.comment(unix.NFTA_SET_ELEM_USERDATA, udataComment, e.Comment)
 }
 
-// encodeIntervalEnd marks where a plain interval ends, unless the next begins there or it reaches the highest key, as
-// nft(8) does.
-func encodeIntervalEnd(list *builder, s *schema.Set, i int) error {
-	e := &s.Elements[i]
+// encodeIntervalEnd marks where a plain interval ends, unless it reaches the highest key. Also where the next begins right
+// there: the kernel takes two beginnings in a row for an overlap.
+func encodeIntervalEnd(list *builder, e *schema.Element) error {
 	last := []byte(e.KeyEnd)
 	if len(last) == 0 {
 		last = e.Key
@@ -211,9 +210,6 @@ func encodeIntervalEnd(list *builder, s *schema.Set, i int) error {
 	}
 	end, ok := increment(last)
 	if !ok {
-		return nil
-	}
-	if i+1 < len(s.Elements) && bytes.Equal(s.Elements[i+1].Key, end) {
 		return nil
 	}
 	elem := list.nest(unix.NFTA_LIST_ELEM)
