@@ -5,11 +5,34 @@ import (
 	"io/fs"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/schema"
 )
 
+// putTable makes a table, or replaces it whole.
 func (h *host) putTable(t *schema.Table) error {
+	for _, c := range t.Chains {
+		for i, r := range c.Rules {
+			if err := checkRule(t, r); err != nil {
+				return fmt.Errorf("rule %d of chain %s: %w", i+1, c.Name, err)
+			}
+		}
+	}
 	h.put(schema.Clone(t))
+	return nil
+}
+
+// checkRule refuses a rule that leads to a chain, or looks into a set, that its table does not have.
+func checkRule(t *schema.Table, r *schema.Rule) error {
+	for _, e := range r.Exprs {
+		if v := e.Verdict; v != nil && v.Chain != "" && t.Chain(v.Chain) == nil {
+			return fmt.Errorf("there is no chain %s: %w", v.Chain, fs.ErrNotExist)
+		}
+		if e.Name == "lookup" && e.Set != "" && t.SetNamed(e.Set) == nil {
+			return fmt.Errorf("there is no set %s: %w", e.Set, unix.EINVAL)
+		}
+	}
 	return nil
 }
 

@@ -108,7 +108,7 @@ func (h *host) checkLeg(r *schema.Route, leg schema.NextHop, six bool) error {
 	case leg.OnLink || leg.Gateway.Is6() && leg.Gateway.IsLinkLocalUnicast():
 		return nil
 	}
-	if h.onLink(leg.Link, leg.Gateway) {
+	if h.onLink(r.Table, leg.Link, leg.Gateway) {
 		return nil
 	}
 	if six {
@@ -117,12 +117,12 @@ func (h *host) checkLeg(r *schema.Route, leg schema.NextHop, six bool) error {
 	return fmt.Errorf("gateway %s is not reachable over %s: %w", leg.Gateway, leg.Link, unix.ENETUNREACH)
 }
 
-// onLink tells whether a route without a gateway leads to ip over the link, in the main table (fib_check_nh_v4_gw,
-// ip6_route_check_nh).
-func (h *host) onLink(link string, ip netip.Addr) bool {
+// onLink tells whether a route without a gateway leads to ip over the link, in the main table or in the one the new route
+// is for (fib_check_nh_v4_gw, ip6_route_check_nh).
+func (h *host) onLink(table uint32, link string, ip netip.Addr) bool {
 	for _, ref := range h.Dependents(schema.LinkRef(link)) {
 		r, ok := h.Get(ref).(*schema.Route)
-		if ok && r.Table == schema.TableMain && r.Type == "" && !r.Gateway.IsValid() && len(r.NextHops) == 0 && r.Dst.Contains(ip) {
+		if ok && (r.Table == schema.TableMain || r.Table == table) && r.Type == "" && !r.Gateway.IsValid() && len(r.NextHops) == 0 && r.Dst.Contains(ip) {
 			return true
 		}
 	}
@@ -256,8 +256,8 @@ func (h *host) createNeighbour(n *schema.Neighbour) error {
 	switch {
 	case l == nil:
 		return noLink(n.Link)
-	case n.IP.Is6() && (l.Facts == nil || l.Facts.IPv6 == nil):
-		return fmt.Errorf("%s does not speak IPv6: %w", n.Link, unix.EINVAL)
+	case n.IP.Is6() && !speaks6(l):
+		return fmt.Errorf("IPv6 is disabled on %s: %w", n.Link, unix.EINVAL)
 	}
 	return h.putNeighbour(schema.Clone(n).(*schema.Neighbour))
 }

@@ -33,7 +33,10 @@ func (h *host) setSysctl(c *schema.Sysctl) error {
 	old, _ := h.Sysctl(c.Key)
 	h.put(schema.Clone(c))
 	switch c.Key {
-	case ipForward, forward4All: // inet_forward_change
+	case ipForward, forward4All: // inet_forward_change; IPv4 alone passes over a value that is the old one
+		if old == c.Value {
+			return nil
+		}
 		for _, key := range []string{ipForward, forward4All, "net.ipv4.conf.default.forwarding"} {
 			h.follow(key, c.Value)
 		}

@@ -22,6 +22,9 @@ func Differ(t testing.TB, h Host, seed uint64, limit time.Duration) {
 	made := 0
 	for time.Now().Before(end) {
 		c := r.change(s.live)
+		if c.Before != nil && c.After != nil && schema.Equal(c.Before, c.After) {
+			continue // nothing to do: whether that is refused is nobody's business
+		}
 		if _, _, err := sim.Cascade(s.model, c); errors.Is(err, sim.ErrUnmodelled) {
 			continue
 		}
@@ -151,7 +154,11 @@ func (r random) linkUpdate(name string, live *schema.Link) *schema.Link {
 		case n < 65:
 			l.Master = new(pick(r, "", "br0", "br1", "br0", "br1", "v0", "nosuch"))
 			if live.Bridge != nil || *l.Master == "v0" || *l.Master == "nosuch" {
-				return &schema.Link{Name: name, Master: l.Master} // alone, for the same reason
+				// Alone, and not out of another bridge, for the same reason.
+				if live.Master == nil || *live.Master != "" {
+					return &schema.Link{Name: name}
+				}
+				return &schema.Link{Name: name, Master: l.Master}
 			}
 		case n < 75:
 			l.MTU = new(pick[uint32](r, 1000, 1279, 1280, 1400, 1500, 9000))
