@@ -59,7 +59,8 @@ func TestReadWithoutTraces(t *testing.T) {
 		run(t, `
 			ip link add br0 type bridge && ip link set br0 up && ip addr add 192.0.2.1/24 dev br0 &&
 			ip rule add pref 7 lookup 7 && ip neigh add 192.0.2.2 lladdr 02:00:00:00:00:02 dev br0 nud permanent &&
-			nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 22 accept; }; }'`)
+			nft 'table inet t { chain c { type filter hook input priority 0; tcp dport 22 accept; }; }' &&
+			XTABLES_LOCKFILE=/run/xtables.lock iptables-legacy -A FORWARD -d 192.168.1.100 -p tcp --dport 22 -j DROP`)
 		rules := filepath.Join(root, "etc/iptables/rules.v4")
 		if err := os.MkdirAll(filepath.Dir(rules), 0o700); err != nil {
 			t.Fatal(err)
@@ -96,7 +97,7 @@ func TestReadWithoutTraces(t *testing.T) {
 		}
 		for _, k := range []schema.Kind{
 			schema.KindLink, schema.KindAddress, schema.KindRoute, schema.KindPolicyRule, schema.KindNeighbour, schema.KindFDB, schema.KindSysctl,
-			schema.KindTable, schema.KindFile,
+			schema.KindTable, schema.KindXTable, schema.KindFile,
 		} {
 			if len(s.Refs(k)) == 0 {
 				t.Errorf("nothing of kind %s was read", k)
