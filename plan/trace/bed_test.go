@@ -356,7 +356,7 @@ func (b *bed) inject(from string, p parcel, kind int) error {
 	e := b.ends[from]
 	dst := e.gateway
 	for _, o := range b.ends { // in one network a guest speaks to its peer itself
-		if o != e && o.dev != "eno1" && e.dev != "eno1" && o.owns(p.dst) {
+		if o.dev != "eno1" && e.dev != "eno1" && o.owns(p.dst) {
 			dst = o.mac
 		}
 	}

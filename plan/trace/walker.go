@@ -35,7 +35,7 @@ type Walker struct {
 	// macs and ports are the neighbour table and the forwarding database: who is behind which port of a bridge.
 	macs  map[neighbour]string
 	ports map[fdbKey]*device
-	blind        []string
+	blind []string
 	// boxes are those of the rules that decide something, made when first asked for.
 	boxes   sync.Once
 	boxList []decision

@@ -194,8 +194,8 @@ func (g *gatherer) add(proto string, src, dst netip.Addr, sport, dport uint16) {
 		f.DstPort = g.viaPort(dport)
 	}
 	f.Local = q.To == "" && q.From != "" && q.Via == nil && g.w.local(f.Dst)
-	if g.seen[f] || len(g.flows) >= g.limit {
-		return
+	if g.seen[f] || len(g.flows) >= g.limit || (src == dst && q.Via == nil) {
+		return // nobody sends packets to himself over a wire
 	}
 	g.seen[f] = true
 	g.flows = append(g.flows, f)
