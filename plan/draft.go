@@ -18,6 +18,7 @@ type draft struct {
 	undo    string
 	lines   []string
 	after   []*draft // steps that must come first, beside what the objects themselves require
+	front   string   // of an exception: the rule it is made in front of
 	rank    int      // place among steps that nothing else orders
 }
 

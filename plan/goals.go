@@ -179,12 +179,18 @@ func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 // side is one end of a goal in one family: where its packets enter or leave, and which addresses they bear.
 type side struct {
 	dev      string
-	port     string       // a guest's own port, a bridge's uplink port
-	addrs    []netip.Addr // representatives, the best first
+	ends     []end // representatives, the best first
 	prefixes []netip.Prefix
 	specific bool
 	host     bool
 	bridge   string
+}
+
+// end is one machine of a side: its address, and the port where its packets enter or leave: a guest's own where it is
+// known, a bridge's uplink, else the device.
+type end struct {
+	addr netip.Addr
+	port string
 }
 
 func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 bool) (side, bool) {
@@ -201,21 +207,18 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 boo
 		if len(prefixes) == 0 {
 			return side{}, false
 		}
-		sd := side{dev: e.Device, port: e.Port, prefixes: prefixes, specific: true, bridge: e.Device}
-		sd.addrs = h.representatives(e, prefixes)
-		if sd.port == "" {
-			sd.port = h.anyPort(s, e)
-		}
-		return sd, len(sd.addrs) > 0
+		sd := side{dev: e.Device, prefixes: prefixes, specific: true, bridge: e.Device}
+		sd.ends = h.representatives(s, e, prefixes)
+		return sd, len(sd.ends) > 0
 	case "prefix":
 		if len(prefixes) == 0 {
 			return side{}, false
 		}
 		sd := side{prefixes: prefixes, specific: true}
+		sd.dev, sd.bridge = h.deviceOf(s, firstHost(prefixes[0]))
 		for _, p := range prefixes {
-			sd.addrs = append(sd.addrs, firstHost(p))
+			sd.ends = append(sd.ends, end{firstHost(p), sd.dev})
 		}
-		sd.dev, sd.bridge = h.deviceOf(s, sd.addrs[0])
 		return sd, true
 	case "outside", "any":
 		l := h.layout(s)
@@ -232,31 +235,33 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 boo
 	return side{}, false
 }
 
-// representatives are addresses that stand for a guest or a network: declared guests, else an address that is not the
-// gateway's.
-func (h *healer) representatives(e schema.Endpoint, prefixes []netip.Prefix) []netip.Addr {
-	var out []netip.Addr
-	if e.Kind == "network" {
-		for _, guest := range h.r.guestsOf[e.Address] {
-			for _, ip := range guest.IPs {
-				if slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
-					out = append(out, ip)
-				}
-			}
-			if len(out) >= 2 {
-				break
+// representatives stand for a guest or a network: declared guests, else addresses that nobody has.
+func (h *healer) representatives(s *schema.State, e schema.Endpoint, prefixes []netip.Prefix) []end {
+	var out []end
+	var taken []netip.Addr
+	add := func(a netip.Addr, port string) {
+		if port == "" || s.Link(port) == nil {
+			port = e.Device
+		}
+		out, taken = append(out, end{a, port}), append(taken, a)
+	}
+	for _, guest := range h.r.guestsOf[e.Address] {
+		for _, ip := range guest.IPs {
+			if len(out) < 2 && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+				add(ip, guest.Device)
 			}
 		}
 	}
-	for _, p := range prefixes {
-		if a, ok := h.unused(p, out); ok {
-			out = append(out, a)
+	if e.Kind == "guest" {
+		if len(out) == 0 {
+			add(firstHost(prefixes[0]), e.Port)
 		}
+		return out
 	}
 	// Two, where there is room: guests of one network talk to each other.
-	if len(out) == 1 && e.Kind == "network" {
-		if a, ok := h.unused(prefixes[0], out); ok {
-			out = append(out, a)
+	for _, p := range append(slices.Clone(prefixes), prefixes[0]) {
+		if a, ok := h.unused(p, taken); ok && len(out) < 2 {
+			add(a, "")
 		}
 	}
 	return out
@@ -287,16 +292,6 @@ func firstHost(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// anyPort is a port of the bridge that a guest of the network sits behind: of a declared guest, "" where none is known.
-func (h *healer) anyPort(s *schema.State, e schema.Endpoint) string {
-	for _, g := range h.r.guestsOf[e.Address] {
-		if g.Device != "" && s.Link(g.Device) != nil {
-			return g.Device
-		}
-	}
-	return ""
-}
-
 // deviceOf is the link a packet to an address leaves by, and the bridge it is, if it is one.
 func (h *healer) deviceOf(s *schema.State, a netip.Addr) (dev, bridge string) {
 	if rt := h.layout(s).route(a); rt != nil && len(rt.Devices()) > 0 {
@@ -324,7 +319,7 @@ func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
 		a := netip.MustParseAddr(c)
 		if rt := h.layout(s).route(a); rt != nil && rt.Dst.Bits() == 0 && len(rt.Devices()) > 0 {
 			dev := rt.Devices()[0]
-			return side{dev: dev, addrs: []netip.Addr{a}, bridge: bridgeName(s, dev), port: h.uplinkPort(dev)}, true
+			return side{dev: dev, ends: []end{{a, h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
 		}
 	}
 	// Without a default route the outside is who is on the LAN of a link that is none of the file's networks.
@@ -337,12 +332,12 @@ func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
 			continue
 		}
 		a := lastHost(rt.Dst)
-		return side{dev: devs[0], addrs: []netip.Addr{a}, bridge: bridgeName(s, devs[0]), port: h.uplinkPort(devs[0])}, true
+		return side{dev: devs[0], ends: []end{{a, h.uplinkPort(devs[0])}}, bridge: bridgeName(s, devs[0])}, true
 	}
 	if v6 {
 		return side{}, false
 	}
-	return side{addrs: []netip.Addr{netip.MustParseAddr(candidates[0])}}, true
+	return side{ends: []end{{addr: netip.MustParseAddr(candidates[0])}}}, true
 }
 
 func bridgeName(s *schema.State, dev string) string {
@@ -352,12 +347,12 @@ func bridgeName(s *schema.State, dev string) string {
 	return ""
 }
 
-// uplinkPort is the port by which a bridge of the file reaches its LAN.
+// uplinkPort is the port by which a bridge of the file reaches its LAN, or the device itself.
 func (h *healer) uplinkPort(dev string) string {
 	if n := h.r.networks[dev]; n != nil && len(n.Ports) > 0 {
 		return n.Ports[0]
 	}
-	return ""
+	return dev
 }
 
 // lastHost is the last address of a network that a machine can have.
@@ -377,26 +372,35 @@ func lastHost(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// pair makes the queries of one pair of sides.
+// pair makes the queries of one pair of sides. Two guests of one network are asked about in both directions.
 func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
 	if from.host && to.host {
 		return nil
 	}
-	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: from.prefixes, DstSet: to.prefixes}
-	if !from.host {
-		q.From, q.Src = from.entry(), from.addrs[0]
+	if !from.host && !to.host && g.Via == nil && from.bridge != "" && from.bridge == to.bridge && g.From.Address == g.To.Address {
+		if len(from.ends) < 2 {
+			return nil
+		}
+		a, b := from.ends[0], from.ends[1]
+		return append(h.query(s, g, from, to, a, b), h.query(s, g, from, to, b, a)...)
 	}
-	switch {
-	case to.host:
+	var a, b end
+	if !from.host {
+		a = from.ends[0]
+	}
+	if !to.host {
+		b = to.ends[0]
+		if b.addr == a.addr && len(to.ends) > 1 {
+			b = to.ends[1]
+		}
+	}
+	return h.query(s, g, from, to, a, b)
+}
+
+func (h *healer) query(s *schema.State, g *schema.Goal, from, to side, a, b end) []trace.Query {
+	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: from.prefixes, DstSet: to.prefixes, From: a.port, Src: a.addr, To: b.port, Dst: b.addr}
+	if to.host {
 		q.Dst = h.hostAddress(s, from)
-	default:
-		q.To, q.Dst = to.entry(), to.addrs[0]
-		if q.Dst == q.Src && len(to.addrs) > 1 {
-			q.Dst = to.addrs[1]
-		}
-		if from.bridge != "" && from.bridge == to.bridge && q.From == q.To {
-			q.To = to.bridge // two guests behind one known port
-		}
 	}
 	if g.Via != nil {
 		q.WantDst = q.Dst
@@ -408,17 +412,9 @@ func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Qu
 	return []trace.Query{q}
 }
 
-// entry is where packets of a side enter or leave: a guest's port where one is known, else the device.
-func (sd side) entry() string {
-	if sd.port != "" {
-		return sd.port
-	}
-	return sd.dev
-}
-
 // hostAddress is an address of the host as a side would use it: of the shared network, else any global one.
 func (h *healer) hostAddress(s *schema.State, from side) netip.Addr {
-	v6 := len(from.addrs) > 0 && from.addrs[0].Is6()
+	v6 := len(from.ends) > 0 && from.ends[0].addr.Is6()
 	l := h.layout(s)
 	for _, dev := range []string{from.dev, from.bridge} {
 		for _, ip := range l.onLink[dev] {
@@ -440,5 +436,5 @@ func (h *healer) viaAddress(s *schema.State, from side, guest netip.Addr) netip.
 	if !from.host {
 		return h.hostAddress(s, from)
 	}
-	return h.hostAddress(s, side{addrs: []netip.Addr{guest}})
+	return h.hostAddress(s, side{ends: []end{{addr: guest}}})
 }

@@ -16,9 +16,7 @@ func (h *healer) ruleDrafts() []*draft {
 	for _, d := range h.remedies {
 		f, ok := d.change.After.(*schema.ForeignRule)
 		if !ok {
-			if d.change.Ref.Kind != schema.KindFile {
-				out = append(out, d)
-			}
+			out = append(out, d)
 			continue
 		}
 		if i := slices.IndexFunc(standing, func(s *schema.ForeignRule) bool { return sameRule(s, f) }); i >= 0 {
@@ -68,25 +66,58 @@ func sameRule(a, b *schema.ForeignRule) bool {
 	return schema.RulesEqual(&a.Rule, &b.Rule)
 }
 
-// fileDrafts makes one change of each file that the remedies leave different from what is on disk.
+// fileDrafts makes one change of each saved ruleset that the remedies leave behind what is live: a rule that is deleted
+// would come back at boot, and a rule with an exception without it.
 func (h *healer) fileDrafts() []*draft {
 	var out []*draft
 	for f := range schema.Each[*schema.File](h.r.live) {
-		want, _ := h.state.Get(f.Ref()).(*schema.File)
-		if want == nil || want.Content == f.Content {
+		content, _ := withoutMarkedLines(f.Content)
+		var last *draft
+		for _, d := range h.remedies {
+			if edited := editSaved(f.Path, content, d); edited != content {
+				content, last = edited, d
+			}
+		}
+		if content == f.Content {
 			continue
 		}
-		d := newDraft(f, want)
+		after := *f
+		after.Content = content
+		d := newDraft(f, &after)
 		d.because = "the saved ruleset would bring back at boot what was repaired live; a copy of the file is kept beside it"
-		d.undo = "write the former content back"
-		for _, r := range h.remedies {
-			if r.change.Ref == f.Ref() {
-				d.address, d.codes = r.address, r.codes
-			}
+		d.codes = []string{"VN403"}
+		if last != nil {
+			d.address, d.codes = last.address, last.codes
 		}
 		out = append(out, d)
 	}
 	return out
+}
+
+// editSaved makes a remedy in the text of iptables-save as well, where that has the same rule.
+func editSaved(path, content string, d *draft) string {
+	rule, ok := object(d.change).(*schema.ForeignRule)
+	if !ok || persistedFiles[rule.Family] != path {
+		return content
+	}
+	culprit := d.front
+	if d.change.After == nil {
+		culprit = rule.Rule.Text
+	}
+	if culprit == "" {
+		return content
+	}
+	i := savedLine(content, rule.Table, "-A "+rule.Chain+" "+culprit)
+	if i < 0 {
+		return content
+	}
+	lines := strings.Split(content, "\n")
+	if d.change.After == nil {
+		lines = slices.Delete(lines, i, i+1)
+	} else {
+		lines = slices.Insert(lines, i, "-A "+rule.Chain+" "+rule.Rule.Text)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // withoutMarkedLines is the text without the lines that bear our mark.

@@ -102,13 +102,6 @@ func (h *healer) withoutMarked() error {
 			return fmt.Errorf("foresee without %s: %w", f, err)
 		}
 	}
-	for f := range schema.Each[*schema.File](h.state) {
-		if clean, changed := withoutMarkedLines(f.Content); changed {
-			c := *f
-			c.Content = clean
-			h.state.Put(&c)
-		}
-	}
 	return nil
 }
 

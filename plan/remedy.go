@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/plan/trace"
@@ -98,9 +97,9 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if f.Address == "" {
 		f.Address, f.Origin = g.Address, h.r.Blocks[g.Address]
 	}
-	if h.standing(drafts) {
-		h.given[key] = true // it does not help: never try the same twice
-		return false, nil
+	if ok, err := h.relocate(drafts); !ok || err != nil {
+		h.given[key] = true // it stands in front already and does not help: never try the same twice
+		return false, err
 	}
 	for _, d := range drafts {
 		d.codes = []string{f.Code}
@@ -112,11 +111,25 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	return true, nil
 }
 
-// standing tells whether a rule to be made is there already.
-func (h *healer) standing(drafts []*draft) bool {
-	return slices.ContainsFunc(drafts, func(d *draft) bool {
-		return d.change.Before == nil && h.state.Get(d.change.Ref) != nil
-	})
+// relocate makes room for rules that an earlier remedy has put further down in the same chain: they go to the front, where
+// they serve both. It reports false when one of them stands in front already.
+func (h *healer) relocate(drafts []*draft) (bool, error) {
+	for _, d := range drafts {
+		want, ok := d.change.After.(*schema.ForeignRule)
+		standing, _ := h.state.Get(d.change.Ref).(*schema.ForeignRule)
+		if !ok || standing == nil {
+			continue
+		}
+		i := slices.IndexFunc(h.remedies, func(r *draft) bool { return r.change.Before == nil && r.change.Ref == d.change.Ref })
+		if i < 0 || standing.Index <= want.Index {
+			return false, nil
+		}
+		if err := sim.Do(h.state, schema.Change{Ref: d.change.Ref, Before: standing}); err != nil {
+			return false, fmt.Errorf("foresee %s elsewhere: %w", standing, err)
+		}
+		h.remedies = slices.Delete(h.remedies, i, i+1)
+	}
+	return true, nil
 }
 
 func appendNew(list []string, s string) []string {
@@ -215,24 +228,7 @@ func (h *healer) deletion(g *schema.Goal, c culprit) []*draft {
 	d := newDraft(f, nil)
 	d.address, d.because = g.Address, fmt.Sprintf("it blocks what %s asks for: %s", g.Address, g.Name)
 	d.undo = fmt.Sprintf("put the rule back at its place, number %d of chain %s", c.index+1, c.chain.Name)
-	drafts := []*draft{d}
-	if file := h.fileDraft(c, func(lines []string, i int) []string { return slices.Delete(lines, i, i+1) }); file != nil {
-		file.address, file.because = g.Address, "the saved ruleset would bring the rule back at boot; a copy of the file is kept"
-		drafts = append(drafts, file)
-	}
-	return drafts
-}
-
-// fileDraft edits the saved ruleset at the line that says the same as the culprit; nil when there is none.
-func (h *healer) fileDraft(c culprit, edit func(lines []string, i int) []string) *draft {
-	path, line := persisted(h.state, c.table, c.chain, c.rule)
-	if path == "" {
-		return nil
-	}
-	before := h.state.Get(schema.FileRef(path)).(*schema.File)
-	after := *before
-	after.Content = strings.Join(edit(strings.Split(before.Content, "\n"), line-1), "\n")
-	return newDraft(before, &after)
+	return []*draft{d}
 }
 
 // exceptions puts accepts into the culprit's own chain, in front of the position.
@@ -240,58 +236,14 @@ func (h *healer) exceptions(c culprit, acc []accept, at int, g *schema.Goal) []*
 	var out []*draft
 	next := nextText(c.chain, at)
 	for _, a := range acc {
-		rule := a.rule(c.table)
-		out = append(out, h.insert(c.table, c.chain, rule, at, next, g))
+		d := h.insert(c.table, c.chain, a.rule(c.table), at, next, g)
+		if c.rule != nil {
+			d.front = c.rule.Text
+		}
+		out = append(out, d)
 		at++
-		if c.rule == nil {
-			continue
-		}
-		line := "-A " + c.chain.Name + " " + rule.Text
-		if file := h.fileDraft(c, func(lines []string, i int) []string { return slices.Insert(lines, i, line) }); file != nil {
-			file.address, file.because = g.Address, "the saved ruleset would bring the block back at boot without its exception; a copy of the file is kept"
-			out = append(out, file)
-		}
-	}
-	return chainFileDrafts(out)
-}
-
-// chainFileDrafts joins several edits of one file into one change.
-func chainFileDrafts(drafts []*draft) []*draft {
-	var file *draft
-	var out []*draft
-	for _, d := range drafts {
-		f, ok := d.change.After.(*schema.File)
-		if !ok {
-			out = append(out, d)
-			continue
-		}
-		if file == nil {
-			file = d
-			continue
-		}
-		// The later edit was made from the same text: put its new lines in as well.
-		first := file.change.After.(*schema.File)
-		for _, l := range fileLines(d.change.Before.(*schema.File).Content, f.Content) {
-			if added, ok := strings.CutPrefix(l, "+ "); ok {
-				first.Content = insertAfterOurs(first.Content, added)
-			}
-		}
-	}
-	if file != nil {
-		out = append(out, file)
 	}
 	return out
-}
-
-// insertAfterOurs puts a line behind the last line of ours.
-func insertAfterOurs(content, line string) string {
-	lines := strings.Split(content, "\n")
-	for i, l := range slices.Backward(lines) {
-		if strings.Contains(l, "vmnet:") {
-			return strings.Join(slices.Insert(lines, i+1, line), "\n")
-		}
-	}
-	return content
 }
 
 // nextText is the rule that stands at a position, "" at the end of the chain.
