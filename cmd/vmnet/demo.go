@@ -231,6 +231,18 @@ type attempt struct {
 	ask  func() error
 }
 
+// insist asks until an answer comes, at most five seconds; or once. A link that has just come up may lose what is sent in
+// its first second (net/core/link_watch.c).
+func (p attempt) insist(again bool) error {
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		err := p.ask()
+		if err == nil || !again || time.Now().After(deadline) {
+			return err
+		}
+	}
+}
+
 // attempts are what the demo asks of its world: what the file promises.
 func (s *story) attempts() []attempt {
 	const patience = 800 * time.Millisecond
@@ -256,7 +268,7 @@ func (s *story) probe(all bool) error {
 	results := make([]error, len(asked))
 	var wg sync.WaitGroup
 	for i, p := range asked {
-		wg.Go(func() { results[i] = p.ask() })
+		wg.Go(func() { results[i] = p.insist(all) })
 	}
 	wg.Wait()
 	var lost []error

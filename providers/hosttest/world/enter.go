@@ -45,24 +45,40 @@ func Main(m interface{ Run() int }) int {
 func Enter() (code int, inside bool, err error) { return enter(enterMark) }
 
 func enter(mark string) (code int, inside bool, err error) {
-	if os.Getenv(mark) != "" {
+	switch os.Getenv(mark) {
+	case stageNet:
 		if err := os.Unsetenv(mark); err != nil {
 			return 0, false, fmt.Errorf("clean environment: %w", err)
 		}
 		return 0, true, settle()
+	case stageUser:
+		code, err = reexec(command(mark, false), nil)
+	case "":
+		first, fallback := command(mark, os.Geteuid() != 0), (*exec.Cmd)(nil)
+		if os.Geteuid() == 0 {
+			fallback = command(mark, true)
+		}
+		code, err = reexec(first, fallback)
 	}
-	code, err = reexec(mark)
 	return code, false, err
 }
 
-func reexec(mark string) (int, error) {
+// The stages of Enter, as the value of its mark. An ordinary user becomes root of a user namespace first and makes the others
+// from in there: a network namespace made in the same clone(2) is older than the mapping of users, and the kernel then
+// leaves files such as /proc/net/ip_tables_names to the root outside (xt_proto_init in net/netfilter/x_tables.c).
+const (
+	stageUser = "user"
+	stageNet  = "net"
+)
+
+// reexec runs the program again; by the fallback, unless nil, where the kernel permits the first not.
+func reexec(cmd, fallback *exec.Cmd) (int, error) {
 	// Pdeathsig follows the thread that forked, not the process (prctl(2), PR_SET_PDEATHSIG).
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	cmd := command(mark, os.Geteuid() != 0)
 	err := cmd.Start()
-	if errors.Is(err, unix.EPERM) && os.Geteuid() == 0 {
-		cmd = command(mark, true)
+	if errors.Is(err, unix.EPERM) && fallback != nil {
+		cmd = fallback
 		err = cmd.Start()
 	}
 	if err != nil {
@@ -97,14 +113,18 @@ func reexec(mark string) (int, error) {
 func command(mark string, user bool) *exec.Cmd {
 	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
-	cmd.Env = append(os.Environ(), mark+"=1")
+	stage := stageNet
+	if user {
+		stage = stageUser
+	}
+	cmd.Env = append(os.Environ(), mark+"="+stage)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,
 		Pdeathsig:  unix.SIGKILL,
 	}
 	if user {
-		cmd.SysProcAttr.Cloneflags |= unix.CLONE_NEWUSER
+		cmd.SysProcAttr.Cloneflags = unix.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}
