@@ -60,6 +60,11 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 	if err != nil {
 		return err
 	}
+	if f.Legacy {
+		if err := ensureLock(); err != nil {
+			return err
+		}
+	}
 	if c.After == nil {
 		return tool.delete(f, live)
 	}
@@ -116,6 +121,22 @@ func position(c *schema.Chain, f *schema.ForeignRule) int {
 }
 
 func abs(n int) int { return max(n, -n) }
+
+// ensureLock gives the tool a lock file that it can open. In a network namespace of an ordinary user's own, where
+// /run/xtables.lock is root's, nobody else writes rules, so a lock of that user's is enough (iptables(8), XTABLES_LOCKFILE).
+func ensureLock() error {
+	const variable, usual = "XTABLES_LOCKFILE", "/run/xtables.lock"
+	if os.Getenv(variable) != "" {
+		return nil
+	}
+	if f, err := os.OpenFile(usual, os.O_RDONLY|os.O_CREATE, 0o600); err == nil {
+		return f.Close()
+	}
+	if err := os.Setenv(variable, fmt.Sprintf("%s/vmnet-xtables-%d.lock", os.TempDir(), os.Getuid())); err != nil {
+		return fmt.Errorf("set %s: %w", variable, err)
+	}
+	return nil
+}
 
 // tool is the iptables of one backend and family.
 type tool struct {
