@@ -12,6 +12,7 @@ import (
 
 // healer looks for remedies against foreign rules: it keeps the state as it will be once the steps found so far are made.
 type healer struct {
+	walker   *trace.Walker // over state; nil when that has changed
 	r        *resolved
 	state    *schema.State // without rules of ours in foreign tables, but with every remedy found now
 	remedies []*draft
@@ -101,6 +102,7 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 		h.given[key] = true // it stands in front already and does not help: never try the same twice
 		return false, err
 	}
+	h.walker = nil // the state changes
 	for _, d := range drafts {
 		d.codes = []string{f.Code}
 		if err := sim.Do(h.state, d.change); err != nil {

@@ -243,22 +243,57 @@ func (s *State) SetLinkSysctl(key, value string) bool {
 	return true
 }
 
+// conf finds a setting's place; nil for one that is not known.
 func (f *LinkFacts) conf(family, name string) *int {
-	if family == "ipv4" && f.IPv4 != nil {
-		c := f.IPv4
-		return map[string]*int{
-			"forwarding": &c.Forwarding, "rp_filter": &c.RPFilter, "route_localnet": &c.RouteLocalnet,
-			"arp_ignore": &c.ARPIgnore, "arp_announce": &c.ARPAnnounce, "arp_filter": &c.ARPFilter,
-			"proxy_arp": &c.ProxyARP, "accept_local": &c.AcceptLocal, "log_martians": &c.LogMartians,
-			"src_valid_mark": &c.SrcValidMark,
-		}[name]
+	switch {
+	case family == "ipv4" && f.IPv4 != nil:
+		return f.IPv4.field(name)
+	case family == "ipv6" && f.IPv6 != nil:
+		return f.IPv6.field(name)
 	}
-	if family == "ipv6" && f.IPv6 != nil {
-		c := f.IPv6
-		return map[string]*int{
-			"disable_ipv6": &c.Disable, "forwarding": &c.Forwarding, "accept_ra": &c.AcceptRA, "proxy_ndp": &c.ProxyNDP,
-			"autoconf": &c.Autoconf, "accept_dad": &c.AcceptDAD,
-		}[name]
+	return nil
+}
+
+func (c *LinkConf4) field(name string) *int {
+	switch name {
+	case "forwarding":
+		return &c.Forwarding
+	case "rp_filter":
+		return &c.RPFilter
+	case "route_localnet":
+		return &c.RouteLocalnet
+	case "arp_ignore":
+		return &c.ARPIgnore
+	case "arp_announce":
+		return &c.ARPAnnounce
+	case "arp_filter":
+		return &c.ARPFilter
+	case "proxy_arp":
+		return &c.ProxyARP
+	case "accept_local":
+		return &c.AcceptLocal
+	case "log_martians":
+		return &c.LogMartians
+	case "src_valid_mark":
+		return &c.SrcValidMark
+	}
+	return nil
+}
+
+func (c *LinkConf6) field(name string) *int {
+	switch name {
+	case "disable_ipv6":
+		return &c.Disable
+	case "forwarding":
+		return &c.Forwarding
+	case "accept_ra":
+		return &c.AcceptRA
+	case "proxy_ndp":
+		return &c.ProxyNDP
+	case "autoconf":
+		return &c.Autoconf
+	case "accept_dad":
+		return &c.AcceptDAD
 	}
 	return nil
 }

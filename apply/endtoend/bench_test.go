@@ -136,6 +136,15 @@ func makeDevices(names []string) error {
 		if err := h.LinkAdd(&netlink.Veth{LinkAttrs: a, PeerName: "p" + n, PeerNumTxQueues: 1, PeerNumRxQueues: 1}); err != nil {
 			return fmt.Errorf("make %s: %w", n, err)
 		}
+		for _, end := range []string{n, "p" + n} {
+			l, err := h.LinkByName(end)
+			if err == nil {
+				err = h.LinkSetUp(l)
+			}
+			if err != nil {
+				return fmt.Errorf("take up %s: %w", end, err)
+			}
+		}
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"slices"
@@ -90,6 +91,13 @@ func abs(n int) int { return max(n, -n) }
 
 func (h *host) deleteRule(f *schema.ForeignRule) error {
 	return h.atRule(f, func(c *schema.Chain, i int) { c.Rules = slices.Delete(c.Rules, i, i+1) })
+}
+
+func (h *host) deleteFirstRule(f *schema.ForeignRule) error {
+	if f.Nth > 1 {
+		return fmt.Errorf("it is number %d of several that are alike, and iptables deletes the first: %w", f.Nth, errors.ErrUnsupported)
+	}
+	return h.deleteRule(f)
 }
 
 func (h *host) replaceRule(f *schema.ForeignRule) error {

@@ -134,8 +134,10 @@ func (h *host) do(c schema.Change) error {
 		return split(c, noSysctl, nil, h.setSysctl)
 	case schema.KindTable:
 		return split(c, h.putTable, h.deleteTable, h.putTable)
-	case schema.KindNftRule, schema.KindXRule:
+	case schema.KindNftRule:
 		return split(c, h.insertRule, h.deleteRule, h.replaceRule)
+	case schema.KindXRule: // iptables replaces by number only, and deletes the first of those that are alike
+		return split(c, h.insertRule, h.deleteFirstRule, nil)
 	case schema.KindFile:
 		return split(c, nil, nil, h.updateFile)
 	case schema.KindFDB:

@@ -249,7 +249,7 @@ func (p *stateParser) newTable(w []string) error {
 func (p *stateParser) newChain(w []string) error {
 	c := &schema.Chain{Name: strings.TrimPrefix(w[0], ":")}
 	switch {
-	case len(w) == 2 && p.table.Chain(c.Name) != nil:
+	case len(w) == 2 && p.table.Chain(c.Name) != nil && w[1] != "-":
 		p.table.Chain(c.Name).Policy = strings.ToLower(w[1])
 		return nil
 	case len(w) >= 5:

@@ -12,7 +12,8 @@ import (
 const (
 	maxRuns  = 128
 	maxWays  = 16
-	maxSteps = 2_000_000
+	maxSteps = 2_000_000  // rules in one run
+	allSteps = 10_000_000 // rules in all runs of one flow
 )
 
 // run follows one flow once. Where something is not certain it asks; the answers are picks, and Walk runs again with
@@ -172,27 +173,29 @@ func (w *Walker) Walk(f Flow) Result {
 // that the Decider is the earliest that matters; then all that are left.
 func (r *run) explore(f Flow, first ending) Result {
 	base := answers{slices.Clone(r.picks[:r.asked]), slices.Clone(r.sizes), slices.Clone(r.askedAt), slices.Clone(r.stations)}
-	runs := 0
+	runs, spent := 0, maxSteps-r.steps
 	for k := range base.picks {
 		for pick := 1; pick < base.sizes[k]; pick++ {
-			if runs++; runs > maxRuns {
+			if runs++; runs > maxRuns || spent > allSteps {
 				return r.tooMany(f, base)
 			}
 			r.picks = append(append(r.picks[:0], base.picks[:k]...), pick)
 			if res, differs := r.again(f, first, base); differs {
 				return res
 			}
+			spent += maxSteps - r.steps
 		}
 	}
 	r.picks = append(r.picks[:0], base.picks...)
 	r.sizes, r.asked = append(r.sizes[:0], base.sizes...), len(base.picks)
 	for r.next() {
-		if runs++; runs > maxRuns {
+		if runs++; runs > maxRuns || spent > allSteps {
 			return r.tooMany(f, base)
 		}
 		if res, differs := r.again(f, first, base); differs {
 			return res
 		}
+		spent += maxSteps - r.steps
 	}
 	r.stations = base.stations
 	return r.result(f, first)

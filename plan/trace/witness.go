@@ -215,10 +215,13 @@ func (g *gatherer) forward(b Box) {
 	if !g.family(b) || !b.IIF.Contains(g.in) || !b.OIF.Contains(g.out) {
 		return
 	}
+	sport, ok := clientSide(b.SPort)
+	if !ok {
+		return
+	}
 	src, ok1 := g.pick(b.Src, g.q.SrcSet, g.src, g.q.From)
 	dst, ok2 := g.pick(b.Dst, g.q.DstSet, g.dst, g.q.To)
-	sport, ok3 := clientSide(b.SPort)
-	if ok1 && ok2 && ok3 {
+	if ok1 && ok2 {
 		g.speak(b.Proto, b.DPort, src, dst, sport)
 	}
 }
@@ -228,10 +231,15 @@ func (g *gatherer) backward(b Box) {
 	if !g.family(b) || !b.IIF.Contains(g.out) || !b.OIF.Contains(g.in) || b.CT != 0 && b.CT&(ctEstablished|ctInvalid|ctUntracked) == 0 {
 		return
 	}
-	dst, ok1 := g.pick(b.Src, g.q.DstSet, g.dst, g.q.To)
-	src, ok2 := g.pick(b.Dst, g.q.SrcSet, g.src, g.q.From)
-	sport, ok3 := clientSide(b.DPort)
-	if ok1 && ok2 && ok3 {
+	sport, ok := clientSide(b.DPort)
+	if !ok {
+		return
+	}
+	src, ok1 := g.pick(b.Dst, g.q.SrcSet, g.src, g.q.From)
+	if !ok1 {
+		return
+	}
+	if dst, ok2 := g.pick(b.Src, g.q.DstSet, g.dst, g.q.To); ok2 {
 		g.speak(b.Proto, b.SPort, src, dst, sport)
 	}
 }
