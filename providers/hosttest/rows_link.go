@@ -222,3 +222,17 @@ func portRows() []row {
 	}
 	return rows
 }
+
+// tapRows need the device that taps are made with. Nobody holds these open, so they never have a carrier.
+func tapRows() []row {
+	const device = "/dev/net/tun"
+	tap := []change{create(&schema.Link{Name: "t0", Type: "tap", MAC: new("06:00:00:00:00:20")})}
+	return []row{
+		{name: "up", needs: device, given: tap, do: up("t0")},
+		{name: "delete", needs: device, given: with(tap, up("t0")), do: remove(&schema.Link{Name: "t0"})},
+		{name: "make twice", needs: device, given: tap, do: tap[0], fails: fs.ErrExist},
+		{name: "join", needs: device, given: with(tap, up("t0"), bridge("br0", "02:00:00:00:00:01"), up("br0")), do: master("t0", "br0")},
+		{name: "an MTU above the most", needs: device, given: tap, do: mtu("t0", 65535), fails: errAny},
+		{name: "everything", needs: device, given: tap, do: set(&schema.Link{Name: "t0", MTU: new(uint32(1400)), Alias: new("vmnet:guest.db1"), Up: new(true)})},
+	}
+}

@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/schema"
@@ -21,8 +24,11 @@ type change func(*schema.State) schema.Change
 // row is one change and what has to be there before.
 type row struct {
 	name  string
+	prep  func(testing.TB, Host) // what no Change can do: somebody else's hand
 	given []change
 	do    change
+	// needs is a device that an ordinary user may not be let near; then the host has to say so, naming it.
+	needs string
 	// fails is the error that do must give: an fs sentinel, or errAny; nil when it must work.
 	fails error
 }
@@ -34,7 +40,11 @@ func Run(t *testing.T, newHost func(t *testing.T) Host) {
 			for _, r := range rows {
 				t.Run(r.name, func(t *testing.T) {
 					t.Parallel()
-					r.run(newScene(t, newHost(t)))
+					h := newHost(t)
+					if r.prep != nil {
+						r.prep(t, h)
+					}
+					r.run(newScene(t, h))
 				})
 			}
 		})
@@ -50,14 +60,21 @@ func Run(t *testing.T, newHost func(t *testing.T) Host) {
 // groups are the rows of the suite, by kind of object.
 func groups() map[string][]row {
 	return map[string][]row{
-		"link": linkRows(), "bridge": bridgeRows(), "port": portRows(), "address": addressRows(), "address6": address6Rows(),
+		"link": linkRows(), "bridge": bridgeRows(), "port": portRows(), "tap": tapRows(), "address": addressRows(), "address6": address6Rows(),
 		"route": routeRows(), "route6": route6Rows(), "rule": ruleRows(), "neighbour": neighbourRows(), "sysctl": sysctlRows(),
-		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(),
+		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(), "xrule": xRuleRows(),
 	}
 }
 
 func (r row) run(s *scene) {
 	s.t.Helper()
+	if r.needs != "" && !s.may(r.needs) {
+		c := r.given[0](s.live)
+		if err := s.host.Do(s.t.Context(), c); err == nil || !strings.Contains(err.Error(), r.needs) {
+			s.fatal("%s without access to %s: got %v", c, r.needs, err)
+		}
+		return
+	}
 	for _, g := range r.given {
 		s.step(g)
 	}
@@ -74,6 +91,14 @@ func (r row) run(s *scene) {
 	s.twice(c)
 	s.back(c)
 	s.restore(before)
+}
+
+// may tells whether the host can open a device.
+func (s *scene) may(device string) bool {
+	if _, real := s.host.(*Namespace); !real {
+		return true
+	}
+	return unix.Access(device, unix.R_OK|unix.W_OK) == nil
 }
 
 // foreseen makes sure that Cascade says what Do does, and leaves the state alone.
