@@ -286,7 +286,7 @@ func (w *tableWriter) rule(chain string, r *schema.Rule) ([]byte, error) {
 	var a builder
 	a.str(unix.NFTA_RULE_TABLE, w.table.Name)
 	a.str(unix.NFTA_RULE_CHAIN, chain)
-	list, userdata := []byte(r.Raw), []byte(r.UserData)
+	list, userdata := acceptable(r.Raw), []byte(r.UserData)
 	if len(list) == 0 {
 		var err error
 		if list, err = w.expressions(r.Exprs); err != nil {
@@ -303,13 +303,68 @@ func (w *tableWriter) rule(chain string, r *schema.Rule) ([]byte, error) {
 		return nil, fmt.Errorf("the rule is too long")
 	}
 	a.bytes(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list)
-	if len(r.Compat) > 0 {
-		a.bytes(unix.NFTA_RULE_COMPAT|unix.NLA_F_NESTED, r.Compat)
+	if compat := compatInfo(r); len(compat) > 0 {
+		a.bytes(unix.NFTA_RULE_COMPAT|unix.NLA_F_NESTED, compat)
 	}
 	if len(userdata) > 0 {
 		a.bytes(unix.NFTA_RULE_USERDATA, userdata)
 	}
 	return a.b, nil
+}
+
+// compatInfo is NFTA_RULE_COMPAT: the protocol a rule is for, which matches such as tcp ask for. The kernel does not keep it
+// (nft_parse_compat in net/netfilter/nft_compat.c), so it is made from the rule's own test of the protocol.
+func compatInfo(r *schema.Rule) []byte {
+	if len(r.Compat) > 0 || !bytes.Contains(r.Raw, []byte("match\x00")) && !bytes.Contains(r.Raw, []byte("target\x00")) {
+		return r.Compat
+	}
+	for i := range len(r.Exprs) - 1 {
+		e, c := &r.Exprs[i], &r.Exprs[i+1]
+		header := e.Name == "payload" && e.Base == "network" && e.Len == 1 && (e.Offset == 9 || e.Offset == 6)
+		if !header && (e.Name != "meta" || e.Key != "l4proto") || c.Name != "cmp" || len(c.Data) != 1 {
+			continue
+		}
+		var b builder
+		b.u32(unix.NFTA_RULE_COMPAT_PROTO, uint32(c.Data[0]))
+		flags := uint32(0)
+		if c.Op == "neq" {
+			flags = unix.NFT_RULE_COMPAT_F_INV
+		}
+		b.u32(unix.NFTA_RULE_COMPAT_FLAGS, flags)
+		return b.b
+	}
+	return nil
+}
+
+// acceptable is a rule's bytes as the kernel takes them back. It lists an exthdr that writes an option with flags, and
+// refuses those flags (nft_exthdr_tcp_set_init in net/netfilter/nft_exthdr.c).
+func acceptable(list []byte) []byte {
+	if !bytes.Contains(list, []byte("exthdr\x00")) {
+		return list
+	}
+	var out builder
+	a := attrs{b: list}
+	for a.next() {
+		name, data, err := splitExpression(a.val)
+		if err != nil || string(name) != "exthdr" {
+			out.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, a.val)
+			continue
+		}
+		elem := out.nest(unix.NFTA_LIST_ELEM)
+		out.str(unix.NFTA_EXPR_NAME, "exthdr")
+		fields := out.nest(unix.NFTA_EXPR_DATA)
+		for f := (attrs{b: data}); f.next(); {
+			if f.typ != unix.NFTA_EXTHDR_FLAGS || len(bytes.Trim(f.val, "\x00")) > 0 {
+				out.bytes(f.typ, f.val)
+			}
+		}
+		out.end(fields)
+		out.end(elem)
+	}
+	if a.err != nil {
+		return list
+	}
+	return out.b
 }
 
 // sameRule tells whether a live rule is the one that was read: by its bytes, counters aside.
