@@ -61,15 +61,22 @@ func createLines(o schema.Object) []string {
 	out := []string{"+ " + t.String()}
 	for _, c := range t.Chains {
 		if c.Hook != "" {
-			out = append(out, fmt.Sprintf("+ chain %s  %s hook %s priority %d, %d rules", c.Name, c.Type, c.Hook, c.Priority, len(c.Rules)))
+			out = append(out, fmt.Sprintf("+ chain %s  %s hook %s priority %d, %s", c.Name, c.Type, c.Hook, c.Priority, count(len(c.Rules), "rule")))
 		}
 	}
 	for _, s := range t.Sets {
 		if len(s.Elements) > 0 {
-			out = append(out, fmt.Sprintf("+ set %s  %d elements", s.Name, len(s.Elements)))
+			out = append(out, fmt.Sprintf("+ set %s  %s", s.Name, count(len(s.Elements), "element")))
 		}
 	}
 	return out
+}
+
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // fileLines lists the lines that only one of two texts has.
@@ -132,8 +139,9 @@ func name(r schema.Ref) string {
 		return r.Name
 	case schema.KindNftRule, schema.KindXRule:
 		return "the rule"
+	default:
+		return string(r.Kind) + " " + r.Name
 	}
-	return string(r.Kind) + " " + r.Name
 }
 
 // commands are what a person would type for the same change; empty where no tool says it shortly.

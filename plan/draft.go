@@ -56,8 +56,9 @@ func rankOf(c schema.Change) int {
 		return rankSysctl
 	case schema.KindFile:
 		return rankFile
+	default:
+		return rankForeign
 	}
-	return rankForeign
 }
 
 // newDraft makes a draft with the defaults that follow from the change itself.

@@ -175,6 +175,9 @@ func (h *healer) collect(steps []Step) []Finding {
 	var out []Finding
 	for _, key := range h.order {
 		f := *h.findings[key]
+		for _, g := range h.breaks[key] {
+			f.Breaks = appendNew(f.Breaks, g)
+		}
 		if len(f.Breaks) > 0 && f.Detail == "" {
 			f.Detail = fmt.Sprintf("It breaks %d of the file's expectations.", len(f.Breaks))
 		}

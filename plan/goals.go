@@ -26,6 +26,9 @@ func (h *healer) check(unchanged bool) ([]Check, error) {
 		h.foreseen(checks)
 	}
 	for i := range checks {
+		h.note(&checks[i])
+	}
+	for i := range checks {
 		if c := &checks[i]; c.Goal.Allow && c.After.Status != "ok" {
 			if err := h.healGoal(&h.r.Goals[i]); err != nil {
 				return nil, err
@@ -36,6 +39,18 @@ func (h *healer) check(unchanged bool) ([]Check, error) {
 		h.foreseen(checks)
 	}
 	return checks, nil
+}
+
+// note remembers which goals each culprit breaks: the remedy for the first may heal the others before they are looked at.
+func (h *healer) note(c *Check) {
+	for _, t := range c.After.Traces {
+		if t.Decider == nil || !c.Goal.Allow {
+			continue
+		}
+		if x, ok := h.culprit(t.Decider); ok {
+			h.breaks[x.String()] = appendNew(h.breaks[x.String()], c.Goal.Name)
+		}
+	}
 }
 
 func (h *healer) foreseen(checks []Check) {
@@ -107,9 +122,9 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 	}
 	switch {
 	case len(bad) > 0:
-		return CheckResult{Status: "fail", Why: why(bad[0], g), Traces: bad[:min(len(bad), 3)]}
+		return CheckResult{Status: "fail", Why: why(bad[0]), Traces: bad[:min(len(bad), 3)]}
 	case len(open) > 0:
-		return CheckResult{Status: "depends", Why: why(open[0], g), Traces: open[:1]}
+		return CheckResult{Status: "depends", Why: why(open[0]), Traces: open[:1]}
 	}
 	return CheckResult{Status: "ok"}
 }
@@ -129,13 +144,13 @@ func (h *healer) vague(g *schema.Goal) string {
 	return g.To.String()
 }
 
-func why(res trace.Result, g *schema.Goal) string {
+func why(res trace.Result) string {
 	if res.Verdict == trace.Pass {
 		last := ""
 		if n := len(res.Hops); n > 0 {
 			last = res.Hops[n-1].Packet
 		}
-		return fmt.Sprintf("%s gets through, and must not", firstOf(res.Hops[:min(1, len(res.Hops))], last))
+		return firstOf(res.Hops[:min(1, len(res.Hops))], last) + " gets through, and must not"
 	}
 	d := res.Decider
 	if d == nil {
@@ -145,11 +160,14 @@ func why(res trace.Result, g *schema.Goal) string {
 	if d.Chain != "" {
 		where += " " + d.Chain
 	}
+	if where != "" {
+		where += ": "
+	}
 	verb := "dies at"
 	if res.Verdict == trace.Depends {
 		verb = "depends on"
 	}
-	return fmt.Sprintf("the %s %s %s: %s (%s)", res.Half, verb, where, d.Text, d.Packet)
+	return fmt.Sprintf("the %s %s %s%s (%s)", res.Half, verb, where, d.Text, d.Packet)
 }
 
 func firstOf(hops []trace.Hop, other string) string {
@@ -163,8 +181,8 @@ func firstOf(hops []trace.Hop, other string) string {
 func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 	var out []trace.Query
 	for _, v6 := range []bool{false, true} {
-		from, okFrom := h.side(s, g.From, g, v6)
-		to, okTo := h.side(s, g.To, g, v6)
+		from, okFrom := h.side(s, g.From, v6)
+		to, okTo := h.side(s, g.To, v6)
 		if !okFrom || !okTo {
 			continue
 		}
@@ -196,7 +214,7 @@ type end struct {
 	port string
 }
 
-func (h *healer) side(s *schema.State, e schema.Endpoint, g *schema.Goal, v6 bool) (side, bool) {
+func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) {
 	var prefixes []netip.Prefix
 	for _, p := range e.Prefixes {
 		if p.Addr().Is6() == v6 {

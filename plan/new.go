@@ -83,7 +83,7 @@ func observation(live *schema.State) Observation {
 // foresee makes every step on a copy of the live state, after taking away the rules that earlier remedies left in foreign
 // tables: whether each is still needed is found anew.
 func (r *resolved) foresee(ordered []*draft) (*healer, error) {
-	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, relied: map[schema.Ref]bool{}}
+	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, breaks: map[string][]string{}, relied: map[schema.Ref]bool{}}
 	if err := h.withoutMarked(); err != nil {
 		return nil, err
 	}

@@ -22,6 +22,7 @@ type healer struct {
 	marked   []*schema.ForeignRule // rules of earlier remedies that stand
 	relied   map[schema.Ref]bool   // objects that decided a goal
 	layouts  map[*schema.State]*layout
+	breaks   map[string][]string // goals by culprit, before any remedy
 }
 
 // culprit is what blocks: a rule, or the policy of a base chain (rule nil).

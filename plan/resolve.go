@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -44,9 +45,7 @@ func resolve(live *schema.State, d *schema.Desired) *resolved {
 		live: live, Desired: &own, want: d.State.Clone(), addresses: map[schema.Ref]string{}, networks: map[string]*schema.Network{},
 		byBlock: map[string]*schema.Network{}, guestsOf: map[string][]*schema.Guest{},
 	}
-	for ref, a := range d.Addresses {
-		r.addresses[ref] = a
-	}
+	maps.Copy(r.addresses, d.Addresses)
 	for i := range own.Networks {
 		n := &own.Networks[i]
 		r.networks[n.Device], r.byBlock[n.Address] = n, n

@@ -102,6 +102,9 @@ type LinkConf4 struct {
 	AcceptLocal   int `json:"accept_local"`
 	LogMartians   int `json:"log_martians"`
 	SrcValidMark  int `json:"src_valid_mark"`
+	// PromoteSecondaries makes the next address of a network primary when its primary one goes, instead of deleting all.
+	// systemd switches it on for every link.
+	PromoteSecondaries int `json:"promote_secondaries"`
 }
 
 // LinkConf6 are the per-link sysctls net.ipv6.conf.<link>.*, as IFLA_INET6_CONF carries them.

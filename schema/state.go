@@ -82,6 +82,7 @@ func (s *State) Get(r Ref) Object {
 		if leg := s.routeLeg(r); leg != nil {
 			return leg
 		}
+	default: // every other kind is stored as it is
 	}
 	return nil
 }
@@ -276,6 +277,8 @@ func (c *LinkConf4) field(name string) *int {
 		return &c.LogMartians
 	case "src_valid_mark":
 		return &c.SrcValidMark
+	case "promote_secondaries":
+		return &c.PromoteSecondaries
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -153,7 +154,7 @@ func makeDevices(names []string) error {
 // and as a ratio to the bare dumps of the same state in the same run.
 func BenchmarkNetworks(b *testing.B) {
 	for _, n := range []int{10, 100, 1000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			world.InNewHost(b, func() { benchNetworks(b, n) })
 		})
 	}
@@ -212,7 +213,11 @@ func benchApply(b *testing.B, h *providers.Host, p *plan.Plan) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer lock.Release()
+	defer func() {
+		if err := lock.Release(); err != nil {
+			b.Error(err)
+		}
+	}()
 	if _, err := apply.Run(b.Context(), h, p, lock.Journal("bench"), apply.Options{}); err != nil {
 		b.Fatal(err)
 	}

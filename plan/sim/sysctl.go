@@ -131,7 +131,7 @@ func (h *host) defaultConf4() *schema.LinkConf4 {
 		Forwarding: d("forwarding", 0), RPFilter: d("rp_filter", 0), RouteLocalnet: d("route_localnet", 0),
 		ARPIgnore: d("arp_ignore", 0), ARPAnnounce: d("arp_announce", 0), ARPFilter: d("arp_filter", 0),
 		ProxyARP: d("proxy_arp", 0), AcceptLocal: d("accept_local", 0), LogMartians: d("log_martians", 0),
-		SrcValidMark: d("src_valid_mark", 0),
+		SrcValidMark: d("src_valid_mark", 0), PromoteSecondaries: d("promote_secondaries", 0),
 	}
 }
 

@@ -135,6 +135,13 @@ func makeBed() (*bed, error) {
 	if err := b.open(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
+	for name, src := range map[string]string{"a": "10.20.0.8", "b": "10.20.0.12"} { // so that the bridge knows who is where
+		hello := parcel{proto: 17, src: netip.MustParseAddr(src), dst: netip.MustParseAddr("10.20.0.1"), sport: 9, dport: 9}
+		if err := b.inject(name, hello, kindLater); err != nil {
+			return nil, errors.Join(err, w.Close())
+		}
+	}
+	b.collect(kindLater)
 	return b, nil
 }
 

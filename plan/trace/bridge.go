@@ -160,6 +160,9 @@ func (r *run) bridgeForward(br, port *device) bool {
 	if !ok {
 		return false
 	}
+	if out.unknown && !port.unknown && p.half == "request" && p.dst != r.f.Dst.Unmap() {
+		return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT leads to "+p.dst.String()+": behind which port of "+br.name+" that is, is not known")
+	}
 	isolated := func(d *device) bool {
 		return d.link.Port != nil && d.link.Port.Isolated != nil && *d.link.Port.Isolated
 	}

@@ -50,6 +50,10 @@ func addressRows() []row {
 			given: with(two, set(&schema.Sysctl{Key: "net.ipv4.conf.all.promote_secondaries", Value: "1"})), do: remove(a("10.0.0.1/24", nil)),
 		},
 		{
+			name:  "delete a primary one, promoting on this link",
+			given: with(two, set(&schema.Sysctl{Key: "net.ipv4.conf.v0.promote_secondaries", Value: "1"})), do: remove(a("10.0.0.1/24", nil)),
+		},
+		{
 			name: "delete the last one, with routes and neighbours",
 			given: with(running(), create(a("10.0.0.1/24", nil)), create(via("0.0.0.0/0", "10.0.0.254", "v0", 0)),
 				create(&schema.Route{Table: 100, Dst: prefix("10.8.0.0/16"), Link: "v0", Proto: new(uint8(118))}), create(neighbour("v0", "10.0.0.7"))),

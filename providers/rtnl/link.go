@@ -155,6 +155,7 @@ const (
 	conf4ARPFilter     = 13 - 1
 	conf4ARPAnnounce   = 18 - 1
 	conf4ARPIgnore     = 19 - 1
+	conf4Promote       = 20 - 1 // IPV4_DEVCONF_PROMOTE_SECONDARIES
 	conf4AcceptLocal   = 23 - 1
 	conf4SrcValidMark  = 24 - 1
 	conf4RouteLocalnet = 26 - 1
@@ -203,6 +204,8 @@ func conf4(v []byte) schema.LinkConf4 {
 		AcceptLocal:   setting(v, conf4AcceptLocal),
 		LogMartians:   setting(v, conf4LogMartians),
 		SrcValidMark:  setting(v, conf4SrcValidMark),
+
+		PromoteSecondaries: setting(v, conf4Promote),
 	}
 }
 

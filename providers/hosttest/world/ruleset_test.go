@@ -87,21 +87,22 @@ func (w *town) furnish(uplinkIsBridge bool) error {
 		l.Gateways = []netip.Addr{w.Router4, w.Router6}
 		guests = append(guests, l)
 	}
-	for i, g := range guests {
-		g.Device = fmt.Sprintf("vnet%d", i)
-		n, err := w.AddGuest(g)
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(n.Serve(22, 53, 80), w.Running(g.Bridge)); err != nil {
+	for i := range guests {
+		guests[i].Device = fmt.Sprintf("vnet%d", i)
+	}
+	if err := w.AddGuests(guests...); err != nil {
+		return err
+	}
+	for _, g := range guests {
+		if err := errors.Join(w.Guest(g.Name).Serve(22, 53, 80), w.Running(g.Bridge)); err != nil {
 			return err
 		}
 	}
-	return w.connect()
+	return w.letThrough()
 }
 
-// connect makes the host forward, and lets the LAN know the way to every guest: nothing but rules keeps it out.
-func (w *town) connect() error {
+// letThrough makes the host forward, and lets the LAN know the way to every guest: nothing but rules keeps it out.
+func (w *town) letThrough() error {
 	host := w.Host()
 	errs := []error{w.LAN().Serve(22, 53, 80, 2222), host.Serve(22, 53, 80), host.Sysctl("ipv4.ip_forward", "1"), host.Sysctl("ipv6.conf.all.forwarding", "1")}
 	for _, n := range w.networks {

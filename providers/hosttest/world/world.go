@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -47,7 +48,15 @@ type World struct {
 
 	host, lan *Node
 	guests    map[string]*Node
+	cables    []cable
 	devices   []string // host side, to be removed
+}
+
+// cable is a veth pair between a device of the host and one of a node.
+type cable struct {
+	device string
+	node   *Node
+	peer   string
 }
 
 // New builds a world around the network namespace of the calling thread, which becomes the host. Close takes it down.
@@ -80,15 +89,16 @@ func (w *World) build(s Spec) error {
 	if err := w.buildLAN(s); err != nil {
 		return fmt.Errorf("build the LAN: %w", err)
 	}
-	for i, g := range s.Guests {
-		if g.Device == "" {
-			g.Device = fmt.Sprintf("vnet%d", i)
-		}
-		if _, err := w.AddGuest(g); err != nil {
-			return err
+	guests := slices.Clone(s.Guests)
+	for i := range guests {
+		if guests[i].Device == "" {
+			guests[i].Device = fmt.Sprintf("vnet%d", i)
 		}
 	}
-	return nil
+	if err := w.AddGuests(guests...); err != nil {
+		return err
+	}
+	return w.settle(0)
 }
 
 // Host is the host itself, LAN its router and the internet in one, Guest one of the guests; nil when there is no such.
@@ -109,7 +119,7 @@ func (w *World) buildLAN(s Spec) error {
 	if err := quietIPv6(w.host); err != nil {
 		return err
 	}
-	if err := w.cable(w.Uplink, w.lan, "lan0", "02:00:00:00:02:01", s.UplinkMTU); err != nil {
+	if err := w.connect(w.Uplink, w.lan, "lan0", "02:00:00:00:02:01", s.UplinkMTU); err != nil {
 		return err
 	}
 	err = w.lan.Do(func() error {
@@ -135,46 +145,63 @@ func (w *World) buildLAN(s Spec) error {
 	})
 }
 
-// AddGuest attaches one more guest.
+// AddGuests attaches more guests, which must have a Device. It returns when all can send and receive.
+func (w *World) AddGuests(guests ...Guest) error {
+	before := len(w.cables)
+	for _, g := range guests {
+		if err := w.attach(g); err != nil {
+			return fmt.Errorf("attach guest %s: %w", g.Name, err)
+		}
+	}
+	return w.settle(before)
+}
+
+// AddGuest attaches one more guest and returns it.
 func (w *World) AddGuest(g Guest) (*Node, error) {
+	if err := w.AddGuests(g); err != nil {
+		return nil, err
+	}
+	return w.Guest(g.Name), nil
+}
+
+func (w *World) attach(g Guest) error {
 	ns, err := newNamespace()
 	if err != nil {
-		return nil, fmt.Errorf("make guest %s: %w", g.Name, err)
+		return err
 	}
 	n := newNode(g.Name, ns)
 	w.guests[g.Name] = n
 	if g.MAC == "" {
 		g.MAC = fmt.Sprintf("52:54:00:ff:00:%02x", len(w.guests))
 	}
-	if err := w.cable(g.Device, n, "eth0", g.MAC, 0); err != nil {
-		return nil, fmt.Errorf("attach guest %s: %w", g.Name, err)
+	if err := w.connect(g.Device, n, "eth0", g.MAC, 0); err != nil {
+		return err
 	}
 	if g.Bridge != "" {
 		if err := w.host.Do(func() error { return enslave(g.Device, g.Bridge) }); err != nil {
-			return nil, fmt.Errorf("attach guest %s: %w", g.Name, err)
+			return err
 		}
 	}
-	err = n.Do(func() error {
-		for _, a := range g.Addrs {
-			if err := address("eth0", a); err != nil {
-				return err
-			}
+	return n.Do(func() error { return configure(g) })
+}
+
+// configure gives a guest its addresses and default routes.
+func configure(g Guest) error {
+	for _, a := range g.Addrs {
+		if err := address("eth0", a); err != nil {
+			return err
 		}
-		for _, gw := range g.Gateways {
-			all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
-			if gw.Is6() {
-				all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
-			}
-			if err := route(all, gw); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("configure guest %s: %w", g.Name, err)
 	}
-	return n, nil
+	for _, gw := range g.Gateways {
+		all := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if gw.Is6() {
+			all = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		if err := route(all, gw); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close takes the world down: servers, guests, the LAN and the host's ends of their cables.
@@ -212,9 +239,9 @@ func removeLinks(names []string) error {
 	return errors.Join(errs...)
 }
 
-// cable connects a device of the host with one of a node by a veth pair, and brings both up. The host's end gets the MAC of
+// connect connects a device of the host with one of a node by a veth pair, and brings both up. The host's end gets the MAC of
 // the other with fe in front, as libvirt does: so a bridge never takes it for its own, and every world is the same.
-func (w *World) cable(device string, n *Node, peer, mac string, mtu int) error {
+func (w *World) connect(device string, n *Node, peer, mac string, mtu int) error {
 	if err := quietIPv6(n); err != nil {
 		return err
 	}
@@ -238,6 +265,7 @@ func (w *World) cable(device string, n *Node, peer, mac string, mtu int) error {
 		return err
 	}
 	w.devices = append(w.devices, device)
+	w.cables = append(w.cables, cable{device, n, peer})
 	return n.Do(func() error { return up(peer) })
 }
 
@@ -336,30 +364,20 @@ func (w *World) Bridge(name string, addrs []netip.Prefix, ports ...string) error
 	return w.Running(name)
 }
 
-// Running waits until a device of the host is operationally up (RFC 2863). A bridge's first port is there at once, but the
-// kernel tells IPv6 of it up to a second later (net/core/link_watch.c): until then nobody can find its address.
-func (w *World) Running(name string) error {
-	deadline := time.Now().Add(5 * time.Second)
-	for {
-		var state netlink.LinkOperState
-		err := w.host.Do(func() error {
-			l, err := netlink.LinkByName(name)
-			if err == nil {
-				state = l.Attrs().OperState
-			}
+// settle waits until the cables from the first on work.
+func (w *World) settle(first int) error {
+	for _, c := range w.cables[first:] {
+		if err := errors.Join(w.host.running(c.device), c.node.running(c.peer)); err != nil {
 			return err
-		})
-		switch {
-		case err != nil:
-			return fmt.Errorf("wait for %s: %w", name, err)
-		case state == netlink.OperUp:
-			return nil
-		case time.Now().After(deadline):
-			return fmt.Errorf("wait for %s: it is still %s", name, state)
 		}
-		time.Sleep(5 * time.Millisecond)
 	}
+	return nil
 }
+
+// Running waits until a device of the host can be used: operationally up (RFC 2863), and its IPv6 addresses reachable. A new
+// link has a carrier at once, but the kernel acts on it up to a second later (net/core/link_watch.c): until then it drops
+// what the link should send, and has no routes to the link's own IPv6 addresses.
+func (w *World) Running(name string) error { return w.host.running(name) }
 
 // DefaultTimeout is how long a Node waits for an answer unless it is told otherwise. An answer takes a millisecond or two,
 // so what does not come in this time is taken for lost.
