@@ -1,0 +1,208 @@
+package trace_test
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/providers/hosttest/world"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// TestOracleIPTables is TestOracle for rules of iptables: one text, loaded into the legacy tables (and given to Walk in
+// the terms of notation_test.go) or into iptables-nft's (and read back), or half of it into each.
+func TestOracleIPTables(t *testing.T) {
+	t.Parallel()
+	seed := *oracleSeed
+	if seed == 0 {
+		seed = uint64(time.Now().UnixNano())
+	}
+	t.Logf("go test ./plan/trace -run TestOracleIPTables -oracle.seed=%d -oracle.rulesets=%d -oracle.packets=%d", seed, *oracleSets, *oraclePacks)
+	world.InNewHost(t, func() {
+		b := newBed(t)
+		defer func() {
+			if err := b.close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		tally := map[string]int{}
+		for i := range *oracleSets {
+			g := &generator{r: rand.New(rand.NewPCG(seed, uint64(i)))}
+			if iptablesRound(t, b, g, fmt.Sprintf("seed %d, ruleset %d", seed, i), tally); t.Failed() {
+				return
+			}
+		}
+		t.Logf("connections by verdict: %v", tally)
+	})
+}
+
+// emptyTables takes the rules away and names the policies, which iptables-restore leaves alone otherwise.
+const emptyTables = "*raw\nCOMMIT\n*mangle\nCOMMIT\n*nat\nCOMMIT\n*filter\n:INPUT ACCEPT\n:FORWARD ACCEPT\n:OUTPUT ACCEPT\nCOMMIT\n"
+
+func iptablesRound(t *testing.T, b *bed, g *generator, about string, tally map[string]int) {
+	t.Helper()
+	if err := errors.Join(b.reset(), runInput(emptyTables, "iptables-legacy-restore")); err != nil {
+		t.Fatal(err)
+	}
+	legacy, native := "", ""
+	switch g.r.IntN(3) {
+	case 0:
+		legacy = g.save()
+	case 1:
+		native = g.save()
+	default:
+		legacy, native = g.save(), g.save()
+	}
+	for tool, text := range map[string]string{"iptables-legacy-restore": legacy, "iptables-nft-restore": native} {
+		if text == "" {
+			continue
+		}
+		if err := runInput(text, tool); err != nil {
+			t.Fatalf("%s: %v", about, err)
+		}
+	}
+	var more []schema.Object
+	lines := strings.Split(legacy, "\n")
+	for i, l := range lines {
+		if strings.HasPrefix(l, "*") {
+			lines[i] += " legacy"
+		}
+	}
+	notation := strings.ReplaceAll(strings.Join(lines, "\n"), "COMMIT", "")
+	for o := range schema.Each[*schema.Table](parseState(t, notation)) {
+		more = append(more, o)
+	}
+	s, err := b.state(t.Context(), more...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	probes := g.probes(b, *oraclePacks)
+	got, err := b.ask(probes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := trace.New(s)
+	for _, pr := range probes {
+		res := w.Walk(pr.flow)
+		want := string(res.Verdict)
+		if res.Verdict == trace.Block {
+			want = res.Half
+		}
+		// Two NAT tables of equal priority: which maps first is not to be known.
+		if res.Verdict == trace.Depends && legacy != "" && native != "" {
+			tally["order not known"]++
+			continue
+		}
+		tally[want]++
+		if real := got[pr.p.tag]; real != want {
+			t.Errorf("%s\nlegacy:\n%s\nnft:\n%s\n%+v from %s\nthe kernel says %q, vmnet %q: %s\n%s", about, legacy, native, pr.p, pr.from, real, want, say(res), show(res))
+			return
+		}
+	}
+}
+
+// save is a random file for iptables-restore, in the part of its language that the notation of the tests has.
+func (g *generator) save() string {
+	var b strings.Builder
+	for _, table := range []string{"raw", "mangle", "nat", "filter"} {
+		if !g.chance(60) {
+			continue
+		}
+		fmt.Fprintf(&b, "*%s\n", table)
+		hooks := iptablesHooks[table]
+		if table == "filter" && g.chance(30) {
+			fmt.Fprintf(&b, ":%s DROP\n", pick(g, hooks...))
+		}
+		subs := []string{}
+		for i := range g.r.IntN(3) {
+			subs = append(subs, fmt.Sprintf("SUB%d", i))
+			fmt.Fprintf(&b, ":SUB%d -\n", i)
+		}
+		for i, c := range append(slices.Clone(subs), hooks...) {
+			to := subs
+			if i < len(subs) {
+				to = subs[:i]
+			}
+			for range g.r.IntN(4) {
+				fmt.Fprintf(&b, "-A %s %s\n", c, g.iptablesRule(table, c, to))
+			}
+		}
+		b.WriteString("COMMIT\n")
+	}
+	return b.String()
+}
+
+func (g *generator) iptablesRule(table, chain string, subs []string) string {
+	var w []string
+	not := func() string { return pick(g, "", "", "", "! ") }
+	add := func(percent int, s string) {
+		if g.chance(percent) {
+			w = append(w, s)
+		}
+	}
+	add(40, not()+"-s "+g.prefix4())
+	add(40, not()+"-d "+g.prefix4())
+	if chain == "PREROUTING" || chain == "INPUT" || chain == "FORWARD" {
+		add(25, not()+"-i "+pick(g, "virbr-lab", "eno1", "virbr+", "lo"))
+	}
+	if chain == "OUTPUT" || chain == "POSTROUTING" || chain == "FORWARD" {
+		add(25, not()+"-o "+pick(g, "virbr-lab", "eno1", "e+"))
+	}
+	proto := pick(g, "", "tcp", "udp", "udp", "icmp")
+	if proto != "" {
+		w = append(w, "-p "+proto)
+	}
+	if proto == "tcp" || proto == "udp" {
+		add(60, not()+pick(g, "--sport ", "--dport ")+strings.ReplaceAll(g.ports(), "-", ":"))
+	}
+	add(25, "-m conntrack "+not()+"--ctstate "+pick(g, "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,ESTABLISHED"))
+	add(15, "-m mark "+not()+"--mark "+pick(g, "0x1", "0x2"))
+	add(15, "-m addrtype "+not()+"--dst-type "+pick(g, "LOCAL", "UNICAST"))
+	return strings.Join(append(w, g.iptablesTarget(table, chain, proto, subs)), " ")
+}
+
+func (g *generator) iptablesTarget(table, chain, proto string, subs []string) string {
+	for {
+		switch g.r.IntN(9) {
+		case 0, 1:
+			return "-j ACCEPT"
+		case 2, 3:
+			if table != "nat" {
+				return "-j DROP"
+			}
+		case 4:
+			return "-j RETURN"
+		case 5:
+			if len(subs) > 0 {
+				return pick(g, "-j ", "-g ") + pick(g, subs...)
+			}
+		case 6:
+			if table == "filter" {
+				return "-j REJECT"
+			}
+		case 7:
+			if table == "mangle" {
+				return "-j MARK --set-mark " + pick(g, "0x1", "0x2")
+			}
+		case 8:
+			if table != "nat" {
+				continue
+			}
+			switch chain {
+			case "PREROUTING", "OUTPUT":
+				to := pick(g, labHosts...)
+				if proto == "tcp" || proto == "udp" {
+					to += pick(g, "", ":22")
+				}
+				return "-j DNAT --to " + to
+			case "POSTROUTING":
+				return pick(g, "-j MASQUERADE", "-j SNAT --to 192.0.2.10", "-j SNAT --to 10.20.0.1")
+			}
+		}
+	}
+}
