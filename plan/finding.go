@@ -171,9 +171,12 @@ func (r *resolved) moveFindings() {
 
 // collect turns what the healer found into findings, links them to the steps that heal them, and adds the expectations
 // that fail in spite of all.
-func (h *healer) collect(steps []Step) []Finding {
+func (h *healer) collect(ordered []*draft, steps []Step) []Finding {
 	var out []Finding
 	for _, key := range h.order {
+		if h.healed(key, ordered) {
+			continue
+		}
 		f := *h.findings[key]
 		for _, g := range h.breaks[key] {
 			f.Breaks = appendNew(f.Breaks, g)
@@ -194,6 +197,12 @@ func (h *healer) collect(steps []Step) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// healed tells whether everything that heals a culprit stands already: then nothing is wrong.
+func (h *healer) healed(key string, ordered []*draft) bool {
+	return len(h.healing[key]) > 0 && !h.given[key] &&
+		!slices.ContainsFunc(h.healing[key], func(d *draft) bool { return slices.Contains(ordered, d) })
 }
 
 // expectations are the findings of checks that fail after all: what the plan does not heal.

@@ -61,7 +61,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	for i, d := range ordered {
 		p.Steps = append(p.Steps, r.step(i+1, d))
 	}
-	found := append(r.findings, h.collect(p.Steps)...)
+	found := append(r.findings, h.collect(ordered, p.Steps)...)
 	found = append(found, expectations(checks, desired.Blocks)...)
 	p.Findings = append(p.Findings, sortFindings(found)...)
 	p.Foreign = h.foreign()
@@ -83,7 +83,7 @@ func observation(live *schema.State) Observation {
 // foresee makes every step on a copy of the live state, after taking away the rules that earlier remedies left in foreign
 // tables: whether each is still needed is found anew.
 func (r *resolved) foresee(ordered []*draft) (*healer, error) {
-	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, breaks: map[string][]string{}, relied: map[schema.Ref]bool{}}
+	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, breaks: map[string][]string{}, healing: map[string][]*draft{}, relied: map[schema.Ref]bool{}}
 	if err := h.withoutMarked(); err != nil {
 		return nil, err
 	}

@@ -23,6 +23,7 @@ type healer struct {
 	relied   map[schema.Ref]bool   // objects that decided a goal
 	layouts  map[*schema.State]*layout
 	breaks   map[string][]string // goals by culprit, before any remedy
+	healing  map[string][]*draft // remedies by culprit
 }
 
 // culprit is what blocks: a rule, or the policy of a base chain (rule nil).
@@ -110,6 +111,7 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 			return false, fmt.Errorf("foresee %s: %w", d.change, err)
 		}
 		h.remedies = append(h.remedies, d)
+		h.healing[key] = append(h.healing[key], d)
 	}
 	return true, nil
 }
@@ -166,7 +168,7 @@ func (h *healer) finding(c culprit, res trace.Result) *Finding {
 	case c.rule == nil:
 		f.Code, f.Title = "VN411", "a foreign policy blocks: "+c.String()
 	}
-	if c.rule != nil && c.rule.Packets != nil {
+	if c.rule != nil && c.rule.Packets != nil && *c.rule.Packets > 0 {
 		f.Evidence = append(f.Evidence, fmt.Sprintf("the rule has counted %d packets", *c.rule.Packets))
 	}
 	if c.rule != nil {

@@ -120,6 +120,11 @@ func (b *bed) settled(src string) {
 	if !again.Empty() {
 		b.Fatalf("a plan right after the apply is not empty:\n%s", steps(again))
 	}
+	for _, f := range again.Findings {
+		if f.Severity == "error" {
+			b.Errorf("after the apply there is still %s %s", f.Code, f.Title)
+		}
+	}
 	for _, c := range again.Checks {
 		if c.Before.Status != "ok" {
 			b.Errorf("after the apply %q is %s: %s", c.Goal.Name, c.Before.Status, c.Before.Why)

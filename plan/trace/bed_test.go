@@ -400,7 +400,7 @@ func (e *end) owns(a netip.Addr) bool {
 	case "b":
 		return lab && last >= 12 && last < 16
 	}
-	return !lab && a != netip.MustParseAddr("192.0.2.10") && a != netip.MustParseAddr("2001:db8:2::10")
+	return !lab && !a.IsLoopback() && a != netip.MustParseAddr("192.0.2.10") && a != netip.MustParseAddr("2001:db8:2::10")
 }
 
 // endOf is the end that an address is at: "h" for the host.

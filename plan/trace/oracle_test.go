@@ -185,7 +185,7 @@ func (g *generator) probes(b *bed, n int) []probe {
 			}
 		}
 		pr := b.newProbe(p)
-		if b.endOf(p.dst) == pr.from {
+		if b.endOf(p.dst) == pr.from && pr.from != "h" {
 			continue
 		}
 		pr.flow.To = "" // wherever NAT leads
@@ -195,7 +195,11 @@ func (g *generator) probes(b *bed, n int) []probe {
 }
 
 func (g *generator) pair() (src, dst string) {
-	switch g.r.IntN(12) {
+	switch g.r.IntN(14) {
+	case 12:
+		return pick(g, append([]string{"127.0.0.1"}, hostAddr...)...), pick(g, hostAddr...)
+	case 13:
+		return pick(g, append([]string{"127.0.0.1"}, hostAddr...)...), "127.0.0.1"
 	case 0, 1, 2:
 		return pick(g, labHosts...), pick(g, outHosts...)
 	case 3, 4:
@@ -354,7 +358,45 @@ func (t *tableGen) match() string {
 	ip := t.fam != "ip6"
 	inIP := t.fam == "ip" || t.fam == "inet" || t.fam == "ip6"
 	for {
-		switch g.r.IntN(30) {
+		switch g.r.IntN(40) {
+		case 30:
+			if t.fam == "ip" || t.fam == "inet" {
+				return "meta pkttype " + g.op() + pick(g, "host", "other")
+			}
+		case 31:
+			return pick(g, "tcp", "udp") + " dport " + g.op() + fmt.Sprintf("{ %d, %d, %d-%d }", 22, 53, 1000, 2222)
+		case 32:
+			if ip {
+				return "ip " + pick(g, "saddr ", "daddr ") + g.op() + fmt.Sprintf("{ %s, %s }", pick(g, labHosts...), pick(g, outHosts...))
+			}
+		case 33:
+			if t.fam == "bridge" {
+				return pick(g, "ether saddr ", "ether daddr ") + g.op() + pick(g, macA.String(), macB.String(), "02:00:00:00:00:fe")
+			}
+		case 34:
+			if t.fam == "ip" && (t.hook == "forward" || t.hook == "postrouting") {
+				return "rt ip nexthop " + g.op() + pick(g, "192.0.2.1", "10.20.0.12", "10.20.0.9")
+			}
+		case 35:
+			if t.fam == "ip" || t.fam == "inet" {
+				return "ct original " + pick(g, "proto-src ", "proto-dst ") + g.ports()
+			}
+		case 36:
+			if t.fam == "ip" {
+				return "ct reply " + pick(g, "saddr ", "daddr ") + g.op() + g.prefix4()
+			}
+		case 37:
+			if inIP {
+				return "ct mark " + pick(g, "0x0", "0x1", "& 0x2 == 0x2")
+			}
+		case 38:
+			if t.hook == "forward" && inIP {
+				return "iifname . oifname " + g.op() + "{ virbr-lab . eno1, virbr-lab . virbr-lab }"
+			}
+		case 39:
+			if t.fam == "ip6" || t.fam == "inet" {
+				return pick(g, "icmpv6 type echo-request", "ip6 nexthdr udp", "exthdr frag missing")
+			}
 		case 0, 1, 2:
 			if ip {
 				return "ip " + pick(g, "saddr ", "daddr ") + g.op() + g.prefix4()
@@ -455,7 +497,23 @@ func (t *tableGen) match() string {
 func (t *tableGen) verdict() string {
 	g := t.generator
 	for {
-		switch g.r.IntN(16) {
+		switch g.r.IntN(20) {
+		case 16:
+			if t.fam != "ip6" && t.fam != "netdev" {
+				return pick(g, "udp dport set 53", "tcp dport set 80", "ip dscp set cs1", "udp sport set 1024")
+			}
+		case 17:
+			if t.fam == "ip" || t.fam == "inet" {
+				return "ct state vmap { new : " + pick(g, "accept", "continue", "drop") + ", established : " + pick(g, "accept", "return") + ", invalid : drop }"
+			}
+		case 18:
+			if t.fam != "ip6" {
+				return "ip " + pick(g, "saddr", "daddr") + " vmap { 10.20.0.0/29 : accept, 10.20.0.8-10.20.0.10 : drop, 203.0.113.0/26 : return }"
+			}
+		case 19:
+			if t.fam == "ip" || t.fam == "inet" {
+				return "ip saddr . udp dport vmap { 10.20.0.8-10.20.0.12 . 22-80 : drop, 203.0.113.0/24 . 443 : accept }"
+			}
 		case 0, 1, 2:
 			return "accept"
 		case 3, 4:
@@ -500,32 +558,42 @@ func (t *tableGen) verdict() string {
 
 // natTable rewrites addresses, to ends that the bed has.
 func (g *generator) natTable(b *strings.Builder) {
-	b.WriteString("table ip nat {\n")
-	match := func() string {
-		t := &tableGen{generator: g, fam: "ip", hook: "any"}
-		var m []string
-		for range g.r.IntN(3) {
-			m = append(m, t.match())
-		}
-		return strings.Join(m, " ")
+	fam := pick(g, "ip", "ip", "inet")
+	fmt.Fprintf(b, "table %s nat {\n", fam)
+	ip := ""
+	if fam == "inet" {
+		ip = "ip "
 	}
 	to := func() string { return pick(g, labHosts...) }
-	chain := func(hook string, prio int, acts ...string) {
-		fmt.Fprintf(b, "\tchain %s {\n\t\ttype nat hook %s priority %d;\n", hook, hook, prio)
+	chain := func(name, hook string, prio int, acts ...string) {
+		fmt.Fprintf(b, "\tchain %s {\n\t\ttype nat hook %s priority %d;\n", name, hook, prio)
 		for range 1 + g.r.IntN(4) {
-			fmt.Fprintf(b, "\t\t%s %s\n", match(), pick(g, acts...))
+			t := &tableGen{generator: g, fam: fam, hook: "any"}
+			var m []string
+			for range g.r.IntN(3) {
+				m = append(m, t.match())
+			}
+			fmt.Fprintf(b, "\t\t%s %s\n", strings.Join(m, " "), pick(g, acts...))
 		}
 		b.WriteString("\t}\n")
 	}
 	dnat := []string{
-		"dnat to " + to(), "dnat to " + to(), "tcp dport 2222 dnat to " + to() + ":22", "udp dport { 53, 80 } dnat to " + to() + ":8080", "accept", "return",
-		"udp dport 53 redirect to :8080", "dnat ip to ip daddr map { 192.0.2.10 : 10.20.0.12, 10.20.0.1 : 10.20.0.9 }",
+		"dnat " + ip + "to " + to(), "dnat " + ip + "to " + to(), "tcp dport 2222 dnat " + ip + "to " + to() + ":22", "udp dport { 53, 80 } dnat " + ip + "to " + to() + ":8080", "accept", "return",
+		"udp dport 53 redirect to :8080", "redirect", "dnat ip to ip daddr map { 192.0.2.10 : 10.20.0.12, 10.20.0.1 : 10.20.0.9 }",
 		"dnat ip addr . port to ip daddr . udp dport map { 192.0.2.10 . 443 : 10.20.0.13 . 22 }",
+		"dnat ip prefix to ip daddr map { 192.0.2.8/30 : 10.20.0.8/30 }", "meta mark set 0x1", "ct mark set 0x2",
 	}
-	chain("prerouting", -100, dnat...)
+	chain("pre", "prerouting", pick(g, -100, -95, 7), dnat...)
+	if g.chance(30) {
+		chain("pre2", "prerouting", pick(g, -110, -80, 17), dnat...)
+	}
 	if g.chance(50) {
-		chain("output", -100, dnat[:6]...)
+		chain("out", "output", -100, dnat[:8]...)
 	}
-	chain("postrouting", 100, "oifname eno1 masquerade", "oifname eno1 snat to 192.0.2.10", "oifname virbr-lab masquerade", "accept", "ip daddr 10.20.0.0/24 snat to 10.20.0.1", "masquerade")
+	chain("post", "postrouting", 100, "oifname eno1 masquerade", "oifname eno1 snat "+ip+"to 192.0.2.10", "oifname virbr-lab masquerade", "accept", "ip daddr 10.20.0.0/24 snat "+ip+"to 10.20.0.1",
+		"masquerade", "meta l4proto { tcp, udp } masquerade to :1024-65535", "udp sport 1-1023 return")
+	if g.chance(20) {
+		chain("in", "input", 100, "snat "+ip+"to 192.0.2.1", "accept")
+	}
 	b.WriteString("}\n")
 }

@@ -366,6 +366,9 @@ func (r *run) fromHost(kind int, sAny, dAny bool) bool {
 	if !r.w.lo.up {
 		return r.block(CodeLinkDown, "link", schema.LinkRef("lo"), r.w.lo.link.String(), "down")
 	}
+	if p.ct != nil {
+		p.ct.status |= ipsConfirmed // at the end of postrouting
+	}
 	p.setMACs("00:00:00:00:00:00", "00:00:00:00:00:00")
 	return r.receive(r.w.lo)
 }
