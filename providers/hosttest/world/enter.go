@@ -3,6 +3,7 @@ package world
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -157,7 +158,26 @@ func furnish() error {
 	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, "mode=755"); err != nil {
 		return fmt.Errorf("mount /run: %w", err)
 	}
+	if err := defaults(); err != nil {
+		return err
+	}
 	return loopbackUp()
+}
+
+// defaults sets what a new namespace takes over from the machine it is made on (ip-sysctl, devconf_inherit_init_net), so that
+// tests mean the same everywhere.
+func defaults() error {
+	for _, scope := range []string{"all", "default"} {
+		for _, key := range []string{"forwarding", "rp_filter", "route_localnet", "arp_ignore", "arp_filter", "proxy_arp", "accept_local"} {
+			if err := sysctl("ipv4/conf/"+scope+"/"+key, "0"); err != nil {
+				return err
+			}
+		}
+		if err := sysctl("ipv6/conf/"+scope+"/forwarding", "0"); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 func loopbackUp() error {
