@@ -56,7 +56,7 @@ func (pg *page) nothing(p *plan.Plan) {
 		pg.raw("Nothing to do in what could be seen. " + clean(blind(p)))
 		return
 	}
-	line := "No changes. The host is as " + configName(p) + " says"
+	line := "No changes. The host is as " + sayer(p) + " says"
 	if n := len(p.Checks); n > 0 {
 		line += fmt.Sprintf("; %d of %d expectations hold", p.Summary.ChecksOKBefore, n)
 	}
@@ -487,4 +487,12 @@ func elapsed(d time.Duration) string {
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	}
 	return fmt.Sprintf("%d min %d s", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// sayer is configName where a directory would read oddly.
+func sayer(p *plan.Plan) string {
+	if n := configName(p); n != "." {
+		return n
+	}
+	return "the configuration here"
 }
