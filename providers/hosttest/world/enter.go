@@ -1,6 +1,7 @@
 package world
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -25,7 +26,7 @@ func Main(m interface{ Run() int }) int {
 	if os.Getenv(mainMark) != "" {
 		return m.Run()
 	}
-	code, inside, err := enter(enterMark)
+	code, inside, err := Enter()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "FAIL:", err)
 		return 1
@@ -43,21 +44,19 @@ func Main(m interface{ Run() int }) int {
 // Enter re-executes the running program, with the same arguments, in namespaces of its own. In the new program it returns
 // inside: it is root there, in an empty network, with a private /run. In the old one it returns when the new one has ended,
 // with its exit code.
-func Enter() (code int, inside bool, err error) { return enter(enterMark) }
-
-func enter(mark string) (code int, inside bool, err error) {
-	switch os.Getenv(mark) {
+func Enter() (code int, inside bool, err error) {
+	switch os.Getenv(enterMark) {
 	case stageNet:
-		if err := os.Unsetenv(mark); err != nil {
+		if err := os.Unsetenv(enterMark); err != nil {
 			return 0, false, fmt.Errorf("clean environment: %w", err)
 		}
 		return 0, true, settle()
 	case stageUser:
-		code, err = reexec(command(mark, false), nil)
+		code, err = reexec(command(false), nil)
 	case "":
-		first, fallback := command(mark, os.Geteuid() != 0), (*exec.Cmd)(nil)
+		first, fallback := command(os.Geteuid() != 0), (*exec.Cmd)(nil)
 		if os.Geteuid() == 0 {
-			fallback = command(mark, true)
+			fallback = command(true)
 		}
 		code, err = reexec(first, fallback)
 	}
@@ -89,6 +88,7 @@ func reexec(cmd, fallback *exec.Cmd) (int, error) {
 	// The terminal sends its signals to the child too; it decides.
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, unix.SIGINT, unix.SIGTERM, unix.SIGHUP, unix.SIGQUIT)
+	defer close(signals)
 	defer signal.Stop(signals)
 	go func() {
 		for s := range signals {
@@ -111,14 +111,14 @@ func reexec(cmd, fallback *exec.Cmd) (int, error) {
 	return 0, nil
 }
 
-func command(mark string, user bool) *exec.Cmd {
-	cmd := exec.Command("/proc/self/exe", os.Args[1:]...)
+func command(user bool) *exec.Cmd {
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", os.Args[1:]...)
 	cmd.Args[0] = os.Args[0]
 	stage := stageNet
 	if user {
 		stage = stageUser
 	}
-	cmd.Env = append(os.Environ(), mark+"="+stage)
+	cmd.Env = append(os.Environ(), enterMark+"="+stage)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: unix.CLONE_NEWNET | unix.CLONE_NEWNS,

@@ -3,6 +3,8 @@ package world_test
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
+	"net/netip"
 	"os/exec"
 	"testing"
 
@@ -159,4 +161,101 @@ func TestTableChanges(t *testing.T) {
 			}
 		}
 	})
+}
+
+// Whatever a file holds, the kernel takes it and gives it back the same: overlapping prefixes, ranges that touch, whole
+// families, many ends of all kinds.
+func TestRandomTables(t *testing.T) {
+	t.Parallel()
+	world.InNewHost(t, func() {
+		p, err := nft.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer p.Close()
+		for seed := range uint64(60) {
+			r := random{rand.New(rand.NewPCG(seed, 0))}
+			w := r.town()
+			var policies []ruleset.Policy
+			for i := range r.IntN(6) {
+				policies = append(policies, ruleset.Policy{
+					Address: fmt.Sprintf("firewall.f%d", i/2), Allow: r.IntN(2) == 0, From: r.ends(w), To: r.ends(w), Service: r.services(),
+				})
+			}
+			tables := ruleset.Tables(w.networks, w.forwards, policies)
+			if len(tables) == 0 {
+				continue
+			}
+			ref := tables[0].Ref()
+			if err := p.Do(t.Context(), schema.Change{Ref: ref, After: tables[0]}); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if err := same(t.Context(), p, tables); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			if err := p.Do(t.Context(), schema.Change{Ref: ref, Before: tables[0]}); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+	})
+}
+
+type random struct{ *rand.Rand }
+
+func (r random) town() *town {
+	w := &town{}
+	for i := range r.IntN(5) {
+		n := schema.Network{Device: fmt.Sprintf("br%d", i), Subnets: prefixes(fmt.Sprintf("10.%d.0.0/%d", i, 20+r.IntN(6)))}
+		n.Mode = []string{"nat", "host_only", "bridge"}[r.IntN(3)]
+		n.Address = fmt.Sprintf("%s.n%d", n.Mode, i)
+		if r.IntN(2) == 0 {
+			n.Subnets = append(n.Subnets, prefixes(fmt.Sprintf("fd%02x::/64", i))...)
+		}
+		if n.Mode == "nat" && r.IntN(2) == 0 {
+			n.Uplink = "eno1"
+		}
+		n.Isolate = n.Mode == "host_only" && r.IntN(2) == 0
+		w.networks = append(w.networks, n)
+		if r.IntN(2) == 0 {
+			w.forward([]string{"tcp", "udp"}[r.IntN(2)], uint16(2000+100*i), n.Address, "g", uint16(1+r.IntN(65000)), fmt.Sprintf("10.%d.0.9", i), fmt.Sprintf("fd%02x::9", i))
+			w.forwards[len(w.forwards)-1].Ports.Last += uint16(r.IntN(50))
+		}
+	}
+	return w
+}
+
+func (r random) ends(w *town) ends {
+	var out ends
+	for range r.IntN(5) {
+		switch kind := r.IntN(6); {
+		case kind == 0:
+			out = append(out, schema.Endpoint{Kind: []string{"host", "outside", "any"}[r.IntN(3)]})
+		case kind < 3 && len(w.networks) > 0:
+			out = append(out, network(w, w.networks[r.IntN(len(w.networks))].Address))
+		case kind == 3:
+			out = append(out, guestEnd("g", fmt.Sprintf("br%d", r.IntN(5)), fmt.Sprintf("10.%d.0.%d", r.IntN(5), r.IntN(4)), fmt.Sprintf("fd%02x::%x", r.IntN(5), r.IntN(4))))
+		default:
+			p := netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(r.IntN(2)), byte(r.IntN(2)), byte(r.IntN(4))}), r.IntN(33))
+			if kind == 5 {
+				p = netip.PrefixFrom(netip.AddrFrom16([16]byte{0xfd, byte(r.IntN(2)), 15: byte(r.IntN(4))}), r.IntN(129))
+			}
+			out = append(out, schema.Endpoint{Kind: "prefix", Prefixes: []netip.Prefix{p.Masked()}})
+		}
+	}
+	return out
+}
+
+func (r random) services() []schema.Service {
+	var out []schema.Service
+	for range r.IntN(4) {
+		s := schema.Service{Proto: []string{"tcp", "udp", "icmp"}[r.IntN(3)]}
+		if s.Proto != "icmp" {
+			for range r.IntN(4) {
+				first := r.IntN(1 << 16)
+				s.Ports = append(s.Ports, schema.PortRange{First: uint16(first), Last: uint16(min(first+r.IntN(3)*20000, 1<<16-1))})
+			}
+		}
+		out = append(out, s)
+	}
+	return out
 }
