@@ -136,6 +136,7 @@ func (p *Provider) transact(ctx context.Context, prepare func() (*batch, error))
 			}
 			return fmt.Errorf("the ruleset kept changing meanwhile (tried %d times)%s: %w", try, by, err)
 		}
+		pause(ctx, try)
 	}
 }
 

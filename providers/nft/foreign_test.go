@@ -30,7 +30,7 @@ func TestForeignThereAndBack(t *testing.T) {
 		for _, c := range tab.Chains {
 			for i := range c.Rules {
 				f := schema.RuleAt(tab, c, i)
-				if f.Nth > 1 || duplicated(c, i) {
+				if f.Nth > 1 || hasTwin(c, i) {
 					continue // taken out, its twin stands for it
 				}
 				change := throughJSON(t, schema.Change{Ref: f.Ref(), Before: f})
@@ -79,7 +79,7 @@ func firstDifference(a, b string) string {
 	return "one is longer"
 }
 
-func duplicated(c *schema.Chain, i int) bool {
+func hasTwin(c *schema.Chain, i int) bool {
 	for j, r := range c.Rules {
 		if j != i && r.Text == c.Rules[i].Text {
 			return true

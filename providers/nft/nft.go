@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
@@ -73,7 +74,7 @@ func (p *Provider) tables(ctx context.Context, want filter) ([]*schema.Table, er
 		case !changedMeanwhile(err):
 			return nil, err
 		case try < readTries:
-			continue
+			pause(ctx, try)
 		case errors.Is(err, errMoved) && tables != nil:
 			// Every dump was whole, but not all are of one generation. Better than nothing, and said.
 			p.generation, p.unstable = gen.id, true
@@ -81,6 +82,16 @@ func (p *Provider) tables(ctx context.Context, want filter) ([]*schema.Table, er
 		default:
 			return nil, fmt.Errorf("%w (tried %d times)%s", err, try, gen.by())
 		}
+	}
+}
+
+// pause waits a little, longer each time: who wrote may be done by then.
+func pause(ctx context.Context, try int) {
+	t := time.NewTimer(time.Millisecond << min(try-1, 4))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 

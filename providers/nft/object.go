@@ -3,6 +3,7 @@ package nft
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
@@ -85,6 +86,7 @@ func decodeHook(c *schema.Chain, family string, b []byte) error {
 			for d := (attrs{b: a.val}); d.next(); {
 				c.Devices = append(c.Devices, d.str())
 			}
+			slices.Sort(c.Devices) // the kernel lists them newest first
 		}
 	}
 	return a.err

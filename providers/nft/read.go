@@ -1,6 +1,7 @@
 package nft
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -221,7 +222,23 @@ func (r *reader) readSet(s openSet) error {
 		return err
 	}
 	s.set.Elements = joinElements(s.set, elems)
+	if duplicated(s.set.Elements) {
+		return errInterrupted
+	}
 	return nil
+}
+
+// duplicated tells whether an element is there twice. The kernel lists a hash by counting how far it came; while the table
+// grows, which it does behind the back of the writer, it lists some elements twice and leaves as many out, without a word
+// (nft_rhash_walk in net/netfilter/nft_set_hash.c; seen on Linux 6.18 with 10,000 elements just written).
+func duplicated(sorted []schema.Element) bool {
+	for i := 1; i < len(sorted); i++ {
+		a, b := &sorted[i-1], &sorted[i]
+		if bytes.Equal(a.Key, b.Key) && bytes.Equal(a.KeyEnd, b.KeyEnd) && a.CatchAll == b.CatchAll {
+			return true
+		}
+	}
+	return false
 }
 
 // finish sorts, and makes what needs the whole table: texts, and whose it is.

@@ -241,6 +241,18 @@ func TestLargeBatch(t *testing.T) {
 	do(t, p, got, nil)
 }
 
+// TestReadWhileGrowing reads a large map right after it was written, while the kernel still enlarges its hash.
+func TestReadWhileGrowing(t *testing.T) {
+	newNamespace(t)
+	p := open(t)
+	want := largeTable(0, 20000)
+	for range 3 {
+		do(t, p, nil, want)
+		compareTables(t, table(t, read(t, p), "inet", "vmnet"), want)
+		do(t, p, want, nil)
+	}
+}
+
 func largeTable(rules, elements int) *schema.Table {
 	t := &schema.Table{Family: "inet", Name: "vmnet"}
 	c := &schema.Chain{Name: "c"}

@@ -101,9 +101,14 @@ func (s *socket) linkName(index uint32) string {
 
 // watch makes reads and writes end when ctx does. The returned function must be called.
 func (s *socket) watch(ctx context.Context) (stop func()) {
-	done := context.AfterFunc(ctx, func() { _ = s.conn.SetDeadline(time.Unix(1, 0)) })
+	over := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(over)
+		_ = s.conn.SetDeadline(time.Unix(1, 0))
+	})
 	return func() {
-		if !done() {
+		if !cancel() {
+			<-over // else it could still set the deadline after we take it back
 			_ = s.conn.SetDeadline(time.Time{})
 		}
 	}
