@@ -15,15 +15,18 @@ demo: build
 
 # Every test, on the real kernel in namespaces of its own. As root, and as an ordinary user where user namespaces are on.
 # The programs that judge us (nft, iptables, ip) are installed if they are missing.
+# -race needs a C compiler.
+RACE = $(shell command -v gcc >/dev/null && echo -race)
+
 test: tools
 	go vet ./...
-	go test -race -shuffle=on ./...
+	go test $(RACE) -shuffle=on ./...
 
 tools:
-	@for t in nft iptables-nft iptables-legacy ip; do \
+	@for t in nft iptables-nft iptables-legacy ip gcc; do \
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $$t >/dev/null && continue; \
-	  if [ $$(id -u) != 0 ]; then echo "missing $$t: run as root once: apt-get install -y nftables iptables iproute2" >&2; exit 1; fi; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iptables iproute2 >/dev/null || exit 1; \
+	  if [ $$(id -u) != 0 ]; then echo "missing $$t: run as root once: apt-get install -y nftables iptables iproute2 gcc libc6-dev" >&2; exit 1; fi; \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iptables iproute2 gcc libc6-dev >/dev/null || exit 1; \
 	done
 
 lint:
