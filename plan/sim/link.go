@@ -198,8 +198,9 @@ func (h *host) unplug(name string) {
 	h.setUp(name, false)
 	h.leave(name)
 	for _, a := range h.addresses(name, true) {
-		if h.Get(a.Ref()) != nil { // a secondary one goes with its primary
-			h.delAddress4(a)
+		h.del(a.Ref())
+		if !value(a.Facts).Secondary { // fib_del_ifaddr looks in vain for the primary one, which is gone, and gives up
+			h.loseSource4(a.Prefix.Addr())
 		}
 	}
 	for _, r := range h.Dependents(schema.LinkRef(name)) {

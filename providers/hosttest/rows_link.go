@@ -100,6 +100,13 @@ func linkRows() []row {
 				create(via("0.0.0.0/0", "10.0.0.254", "br0", 0)), create(neighbour("br0", "10.0.0.7"))),
 			do: remove(&schema.Link{Name: "br0"}),
 		},
+		{
+			name: "delete a bridge whose addresses are the sources of routes elsewhere",
+			given: with(bridged(), create(address("br0", "10.0.0.1/24")), create(address("br0", "10.0.0.2/24")),
+				create(&schema.Route{Table: 254, Dst: prefix("10.8.0.0/16"), Link: "v1", Source: ip("10.0.0.1"), Proto: new(uint8(118))}),
+				create(&schema.Route{Table: 254, Dst: prefix("10.9.0.0/16"), Link: "v1", Source: ip("10.0.0.2"), Proto: new(uint8(118))})),
+			do: remove(&schema.Link{Name: "br0"}),
+		},
 		{name: "set an alias", given: pair(), do: set(on("v0", func(l *schema.Link) { l.Alias = new("vmnet:guest.db1") }))},
 		{
 			name:  "clear an alias",
