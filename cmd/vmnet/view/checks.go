@@ -20,7 +20,7 @@ func (pg *page) expectations(p *plan.Plan) {
 	if s.ChecksOKBefore == s.ChecksOKAfter {
 		head = fmt.Sprintf("%d of %d hold", s.ChecksOKAfter, len(p.Checks))
 	}
-	opened := "none"
+	opened := "none found" // packets are followed one by one: what none of them showed is not proved
 	if len(p.Unrequested) > 0 {
 		opened = strconv.Itoa(len(p.Unrequested))
 	}

@@ -67,7 +67,7 @@ func mdSteps(b *strings.Builder, p *plan.Plan) {
 }
 
 func mdChecks(b *strings.Builder, p *plan.Plan) {
-	opened := "none"
+	opened := "none found" // packets are followed one by one: what none of them showed is not proved
 	if len(p.Unrequested) > 0 {
 		opened = "**" + md(strings.Join(p.Unrequested, ", ")) + "**"
 	}
