@@ -46,9 +46,6 @@ const (
 
 	nftaDynsetExpressions = 10 // NFTA_DYNSET_EXPRESSIONS
 
-	nftaOsfDreg   = 1 // NFTA_OSF_DREG
-	nftaXfrmDreg  = 1 // NFTA_XFRM_DREG
-	nftaTunnelKey = 1 // NFTA_TUNNEL_KEY, which the header calls so
 )
 
 // Types of user data, which is libnftnl's own (its include/libnftnl/udata.h) and means nothing to the kernel: one byte type,

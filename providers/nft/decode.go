@@ -14,6 +14,7 @@ type ruleDecoder struct {
 	family  string
 	own     bool // our own table: no raw bytes, so that live and desired are equal
 	lowered map[*schema.Rule][]part
+	expr    exprDecoder
 }
 
 // part is a match or target of iptables within a rule: the n expressions from at on, and iptables' text.
@@ -82,11 +83,10 @@ func (d *ruleDecoder) expressions(rule *schema.Rule, list []byte) error {
 		case "counter":
 			rule.Packets = counterPackets(data)
 		}
-		e, err := decodeExpr(name, data)
-		if err != nil {
+		rule.Exprs = append(rule.Exprs, schema.Expr{})
+		if err := d.expr.decode(&rule.Exprs[len(rule.Exprs)-1], name, data); err != nil {
 			return err
 		}
-		rule.Exprs = append(rule.Exprs, e)
 	}
 	if len(rule.Exprs) == 0 {
 		rule.Exprs = nil
@@ -206,24 +206,32 @@ func verdictCode(kind string) (int32, bool) {
 // decodeExpr decodes one expression. One that has an attribute, or a number, that this version does not know keeps its
 // bytes in Opaque, beside what is understood of it.
 func decodeExpr(name, data []byte) (schema.Expr, error) {
-	d := exprDecoder{attrs: attrs{b: data}}
-	decode, ok := d.decoder(string(name))
-	if !ok {
-		return schema.Expr{Name: string(name), Opaque: orNilBytes(data), Text: string(name)}, nil
+	var e schema.Expr
+	err := new(exprDecoder).decode(&e, name, data)
+	return e, err
+}
+
+// decode decodes into e, which is zero. The decoder may be used again.
+func (d *exprDecoder) decode(e *schema.Expr, name, data []byte) error {
+	*d = exprDecoder{attrs: attrs{b: data}, e: e}
+	take := d.begin(string(name))
+	if take == nil {
+		e.Name, e.Text, e.Opaque = string(name), string(name), orNilBytes(data)
+		return nil
 	}
 	for d.next() {
-		decode()
+		take(d)
 	}
 	if d.odd {
-		d.e.Opaque = orNilBytes(data)
-		if d.e.Text == "" {
-			d.e.Text = d.e.Name
+		e.Opaque = orNilBytes(data)
+		if e.Text == "" {
+			e.Text = e.Name
 		}
 	}
 	if d.err != nil {
-		return d.e, fmt.Errorf("expression %s: %w", name, d.err)
+		return fmt.Errorf("expression %s: %w", name, d.err)
 	}
-	return d.e, nil
+	return nil
 }
 
 func orNilBytes(b []byte) schema.Bytes {
@@ -236,8 +244,11 @@ func orNilBytes(b []byte) schema.Bytes {
 // exprDecoder fills an expression, attribute by attribute.
 type exprDecoder struct {
 	attrs
-	e   schema.Expr
+	e   *schema.Expr
 	odd bool // something is not understood
+	// What the texts of a limit and a quota are made of.
+	limits limitExpr
+	quotas quotaExpr
 }
 
 // pick sets a word by number.
@@ -248,62 +259,67 @@ func (d *exprDecoder) pick(field *string, list []string, n uint32) {
 	}
 }
 
-// register reads a register number; a zero stays zero.
 func (d *exprDecoder) data(field *schema.Bytes) {
 	*field, _ = decodeData(d.val)
 }
 
-// decoder returns the function that takes one attribute of the expression of that name.
-func (d *exprDecoder) decoder(name string) (func(), bool) {
+// begin returns the function that takes one attribute of the expression of that name, nil for one that is not known.
+func (d *exprDecoder) begin(name string) func(*exprDecoder) {
 	switch name {
 	case "payload":
 		d.e.Name = "payload"
-		return d.payload, true
+		return (*exprDecoder).payload
 	case "meta":
 		d.e.Name = "meta"
-		return d.meta, true
+		return (*exprDecoder).meta
 	case "cmp":
 		d.e.Name, d.e.Op = "cmp", "eq"
-		return d.cmp, true
+		return (*exprDecoder).cmp
 	case "immediate":
 		d.e.Name = "immediate"
-		return d.immediate, true
+		return (*exprDecoder).immediate
 	case "lookup":
 		d.e.Name = "lookup"
-		return d.lookup, true
+		return (*exprDecoder).lookup
 	case "bitwise":
 		d.e.Name, d.e.Op = "bitwise", "bool"
-		return d.bitwise, true
+		return (*exprDecoder).bitwise
 	case "ct":
 		d.e.Name = "ct"
-		return d.ct, true
+		return (*exprDecoder).ct
 	case "counter":
 		d.e.Name = "counter"
-		return func() {}, true
+		return (*exprDecoder).ignore
 	case "range":
 		d.e.Name = "range"
-		return d.rangeExpr, true
+		return (*exprDecoder).rangeExpr
 	case "byteorder":
 		d.e.Name = "byteorder"
-		return d.byteorder, true
+		return (*exprDecoder).byteorder
 	case "nat":
 		d.e.Name = "nat"
-		return d.nat, true
-	case "masq", "redir":
-		d.e.Name = name
-		return d.masq(name), true
+		return (*exprDecoder).nat
+	case "masq":
+		d.e.Name = "masq"
+		return (*exprDecoder).masq
+	case "redir":
+		d.e.Name = "redir"
+		return (*exprDecoder).redir
 	case "reject":
 		d.e.Name = "reject"
-		return d.reject, true
+		return (*exprDecoder).reject
 	case "fib":
 		d.e.Name = "fib"
-		return d.fib, true
+		return (*exprDecoder).fib
 	}
-	return d.rareDecoder(name)
+	return d.beginRare(name)
 }
 
+// ignore takes what is a fact, or nothing.
+func (d *exprDecoder) ignore() {}
+
 func (d *exprDecoder) payload() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_PAYLOAD_DREG:
 		e.DReg = d.u32()
@@ -327,7 +343,7 @@ func (d *exprDecoder) payload() {
 }
 
 func (d *exprDecoder) meta() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_META_DREG:
 		e.DReg = d.u32()
@@ -341,7 +357,7 @@ func (d *exprDecoder) meta() {
 }
 
 func (d *exprDecoder) cmp() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_CMP_SREG:
 		e.SReg = d.u32()
@@ -366,7 +382,7 @@ func (d *exprDecoder) immediate() {
 }
 
 func (d *exprDecoder) lookup() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_LOOKUP_SET:
 		e.Set = d.str()
@@ -386,7 +402,7 @@ func (d *exprDecoder) lookup() {
 }
 
 func (d *exprDecoder) bitwise() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_BITWISE_SREG:
 		e.SReg = d.u32()
@@ -408,7 +424,7 @@ func (d *exprDecoder) bitwise() {
 }
 
 func (d *exprDecoder) ct() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_CT_DREG:
 		e.DReg = d.u32()
@@ -431,7 +447,7 @@ func (d *exprDecoder) ct() {
 }
 
 func (d *exprDecoder) rangeExpr() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_RANGE_SREG:
 		e.SReg = d.u32()
@@ -447,7 +463,7 @@ func (d *exprDecoder) rangeExpr() {
 }
 
 func (d *exprDecoder) byteorder() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_BYTEORDER_SREG:
 		e.SReg = d.u32()
@@ -465,7 +481,7 @@ func (d *exprDecoder) byteorder() {
 }
 
 func (d *exprDecoder) nat() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_NAT_TYPE:
 		d.pick(&e.Op, natOps(), d.u32())
@@ -489,23 +505,25 @@ func (d *exprDecoder) nat() {
 	}
 }
 
-// masq reads masq and redir, whose attributes have different numbers.
-func (d *exprDecoder) masq(name string) func() {
-	flags, from, to := uint16(unix.NFTA_MASQ_FLAGS), uint16(unix.NFTA_MASQ_REG_PROTO_MIN), uint16(unix.NFTA_MASQ_REG_PROTO_MAX)
-	if name == "redir" {
-		flags, from, to = unix.NFTA_REDIR_FLAGS, unix.NFTA_REDIR_REG_PROTO_MIN, unix.NFTA_REDIR_REG_PROTO_MAX
-	}
-	return func() {
-		switch d.typ {
-		case flags:
-			d.e.Flags = d.u32()
-		case from:
-			d.e.SReg = d.u32()
-		case to:
-			d.e.SReg2 = d.u32()
-		default:
-			d.odd = true
-		}
+func (d *exprDecoder) masq() {
+	d.ports(unix.NFTA_MASQ_FLAGS, unix.NFTA_MASQ_REG_PROTO_MIN, unix.NFTA_MASQ_REG_PROTO_MAX)
+}
+
+func (d *exprDecoder) redir() {
+	d.ports(unix.NFTA_REDIR_FLAGS, unix.NFTA_REDIR_REG_PROTO_MIN, unix.NFTA_REDIR_REG_PROTO_MAX)
+}
+
+// ports reads masq and redir, whose attributes have different numbers.
+func (d *exprDecoder) ports(flags, from, to uint16) {
+	switch d.typ {
+	case flags:
+		d.e.Flags = d.u32()
+	case from:
+		d.e.SReg = d.u32()
+	case to:
+		d.e.SReg2 = d.u32()
+	default:
+		d.odd = true
 	}
 }
 
@@ -521,7 +539,7 @@ func (d *exprDecoder) reject() {
 }
 
 func (d *exprDecoder) fib() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_FIB_DREG:
 		e.DReg = d.u32()

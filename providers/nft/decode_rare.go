@@ -6,75 +6,36 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rareDecoder knows the expressions that decide nothing by the header of a packet, or that vmnet only carries along. Each
+// beginRare knows the expressions that decide nothing by the header of a packet, or that vmnet only carries along. Each
 // still says which register it writes, so that nobody takes that for an older value.
-func (d *exprDecoder) rareDecoder(name string) (func(), bool) {
-	switch name {
-	case "exthdr":
-		d.e.Name = "exthdr"
-		return d.exthdr, true
-	case "rt":
-		d.e.Name = "rt"
-		return d.rt, true
-	case "log":
-		d.e.Name, d.e.Text = "log", "log"
-		return d.log, true
-	case "limit":
-		d.e.Name = "limit"
-		l := &limitExpr{unit: 1}
-		return func() { d.limit(l) }, true
-	case "quota":
-		d.e.Name = "quota"
-		q := &quotaExpr{}
-		return func() { d.quota(q) }, true
-	case "connlimit":
-		d.e.Name = "connlimit"
-		return d.connlimit, true
-	case "last":
-		d.e.Name = "last"
-		return func() {}, true
-	case "notrack":
-		d.e.Name = "notrack"
-		return func() { d.odd = true }, true
-	case "objref":
-		d.e.Name = "objref"
-		return d.objref, true
-	case "dynset":
-		d.e.Name = "dynset"
-		return d.dynset, true
-	case "queue":
-		d.e.Name = "queue"
-		return d.queue, true
-	case "numgen":
-		d.e.Name = "numgen"
-		return d.numgen, true
-	case "hash":
-		d.e.Name = "hash"
-		return d.hash, true
-	case "socket":
-		d.e.Name = "socket"
-		return d.socket, true
-	case "tproxy":
-		d.e.Name = "tproxy"
-		return d.tproxy, true
-	case "dup":
-		d.e.Name = "dup"
-		return d.dup, true
-	case "fwd":
-		d.e.Name = "fwd"
-		return d.fwd, true
-	case "flow_offload":
-		d.e.Name = "flow_offload"
-		return d.flowOffload, true
-	case "osf", "xfrm", "tunnel":
-		d.e.Name = name
-		return d.destination(name), true
+func (d *exprDecoder) beginRare(name string) func(*exprDecoder) {
+	take := map[string]func(*exprDecoder){
+		"exthdr": (*exprDecoder).exthdr, "rt": (*exprDecoder).rt, "log": (*exprDecoder).log, "limit": (*exprDecoder).limit,
+		"quota": (*exprDecoder).quota, "connlimit": (*exprDecoder).connlimit, "last": (*exprDecoder).ignore,
+		"notrack": (*exprDecoder).unknown, "objref": (*exprDecoder).objref, "dynset": (*exprDecoder).dynset,
+		"queue": (*exprDecoder).queue, "numgen": (*exprDecoder).numgen, "hash": (*exprDecoder).hash,
+		"socket": (*exprDecoder).socket, "tproxy": (*exprDecoder).tproxy, "dup": (*exprDecoder).dup, "fwd": (*exprDecoder).fwd,
+		"flow_offload": (*exprDecoder).flowOffload, "osf": (*exprDecoder).first, "xfrm": (*exprDecoder).first,
+		"tunnel": (*exprDecoder).second,
+	}[name]
+	if take == nil {
+		return nil
 	}
-	return nil, false
+	d.e.Name = name
+	switch name {
+	case "log":
+		d.e.Text = "log"
+	case "limit":
+		d.limits.unit = 1
+	}
+	return take
 }
 
+// unknown takes an attribute where none is known.
+func (d *exprDecoder) unknown() { d.odd = true }
+
 func (d *exprDecoder) exthdr() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_EXTHDR_DREG:
 		e.DReg = d.u32()
@@ -166,7 +127,8 @@ type limitExpr struct {
 	bytes, over bool
 }
 
-func (d *exprDecoder) limit(l *limitExpr) {
+func (d *exprDecoder) limit() {
+	l := &d.limits
 	d.odd = true
 	switch d.typ {
 	case unix.NFTA_LIMIT_RATE:
@@ -228,7 +190,8 @@ type quotaExpr struct {
 }
 
 // quota leaves out what is used up: it runs.
-func (d *exprDecoder) quota(q *quotaExpr) {
+func (d *exprDecoder) quota() {
+	q := &d.quotas
 	switch d.typ {
 	case unix.NFTA_QUOTA_BYTES:
 		q.bytes = d.u64()
@@ -255,7 +218,7 @@ func (d *exprDecoder) connlimit() {
 }
 
 func (d *exprDecoder) objref() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_OBJREF_IMM_TYPE:
 		e.Type = d.u32()
@@ -272,7 +235,7 @@ func (d *exprDecoder) objref() {
 
 // dynset keeps its bytes: it may hold expressions of its own.
 func (d *exprDecoder) dynset() {
-	e := &d.e
+	e := d.e
 	d.odd = true
 	switch d.typ {
 	case unix.NFTA_DYNSET_SET_NAME:
@@ -290,7 +253,7 @@ func (d *exprDecoder) dynset() {
 }
 
 func (d *exprDecoder) queue() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_QUEUE_NUM:
 		e.Type = uint32(d.u16())
@@ -306,7 +269,7 @@ func (d *exprDecoder) queue() {
 }
 
 func (d *exprDecoder) numgen() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case unix.NFTA_NG_DREG:
 		e.DReg = d.u32()
@@ -323,7 +286,7 @@ func (d *exprDecoder) numgen() {
 
 // hash keeps its bytes because of the seed.
 func (d *exprDecoder) hash() {
-	e := &d.e
+	e := d.e
 	d.odd = true
 	switch d.typ {
 	case unix.NFTA_HASH_SREG:
@@ -343,7 +306,7 @@ func (d *exprDecoder) hash() {
 }
 
 func (d *exprDecoder) socket() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case nftaSocketKey:
 		d.pick(&e.Key, socketKeys(), d.u32())
@@ -357,7 +320,7 @@ func (d *exprDecoder) socket() {
 }
 
 func (d *exprDecoder) tproxy() {
-	e := &d.e
+	e := d.e
 	switch d.typ {
 	case nftaTproxyFamily:
 		if e.Family = familyName(byte(d.u32())); e.Family == "" {
@@ -404,13 +367,14 @@ func (d *exprDecoder) flowOffload() {
 	d.odd = true
 }
 
-// destination finds only the register that is written.
-func (d *exprDecoder) destination(name string) func() {
-	attr := map[string]uint16{"osf": nftaOsfDreg, "xfrm": nftaXfrmDreg, "tunnel": 2 /* NFTA_TUNNEL_DREG */}[name]
-	return func() {
-		d.odd = true
-		if d.typ == attr {
-			d.e.DReg = d.u32()
-		}
+// first and second find only the register that is written, the first or second attribute.
+func (d *exprDecoder) first() { d.destination(1) }
+
+func (d *exprDecoder) second() { d.destination(2) }
+
+func (d *exprDecoder) destination(attr uint16) {
+	d.odd = true
+	if d.typ == attr {
+		d.e.DReg = d.u32()
 	}
 }

@@ -243,10 +243,21 @@ func ip6Field(at [2]uint32, mask []byte) (string, uint32, bool) {
 
 // transportField names a field of the transport header; "th" stands for one that is not known.
 func (w *ruleText) transportField(l *schema.Expr) (string, uint32, bool) {
-	proto := map[int]string{
-		unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_DCCP: "dccp",
-		unix.IPPROTO_UDPLITE: "udplite", -1: "th",
-	}[w.l4]
+	proto := ""
+	switch w.l4 {
+	case unix.IPPROTO_TCP:
+		proto = "tcp"
+	case unix.IPPROTO_UDP:
+		proto = "udp"
+	case unix.IPPROTO_SCTP:
+		proto = "sctp"
+	case unix.IPPROTO_DCCP:
+		proto = "dccp"
+	case unix.IPPROTO_UDPLITE:
+		proto = "udplite"
+	case -1:
+		proto = "th"
+	}
 	at := [2]uint32{l.Offset, l.Len}
 	switch {
 	case proto != "" && at == [2]uint32{0, 2}:

@@ -131,11 +131,11 @@ func (w *specWriter) immediate(e *schema.Expr) bool {
 
 // limit is the limit match, which iptables-nft writes as nft's own since 1.8.0.
 func (w *specWriter) limit(e *schema.Expr) bool {
-	l := &limitExpr{unit: 1}
-	d := exprDecoder{attrs: attrs{b: e.Opaque}}
+	d := exprDecoder{attrs: attrs{b: e.Opaque}, e: &schema.Expr{}, limits: limitExpr{unit: 1}}
 	for d.next() {
-		d.limit(l)
+		d.limit()
 	}
+	l := &d.limits
 	units := map[uint64]string{1: "sec", 60: "min", 3600: "hour", 86400: "day"}
 	if d.err != nil || l.bytes || l.over || units[l.unit] == "" {
 		return false

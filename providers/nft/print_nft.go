@@ -308,11 +308,24 @@ func (w *ruleText) relation(c *cell, op string, from, to []byte) bool {
 	if !ok {
 		return false
 	}
-	ops := map[string]string{"eq": "", "neq": "!= ", "lt": "< ", "lte": "<= ", "gt": "> ", "gte": ">= "}
-	if op == "eq" && f.typ == typeTCPFlag {
-		ops["eq"] = "== "
+	sign := ""
+	switch op {
+	case "eq":
+		if f.typ == typeTCPFlag {
+			sign = "== "
+		}
+	case "neq":
+		sign = "!= "
+	case "lt":
+		sign = "< "
+	case "lte":
+		sign = "<= "
+	case "gt":
+		sign = "> "
+	case "gte":
+		sign = ">= "
 	}
-	w.say("%s %s%s", f.text, ops[op], rhs)
+	w.stmts = append(w.stmts, f.text+" "+sign+rhs)
 	w.noteDependency(c, op)
 	return true
 }

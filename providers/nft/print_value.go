@@ -7,6 +7,7 @@ import (
 	"math/big"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/providers/xt"
@@ -40,7 +41,7 @@ func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
 	case typeMark:
 		return fmt.Sprintf("0x%08x", n), true
 	case typeInteger, typeInetService:
-		return fmt.Sprint(n), true
+		return strconv.FormatUint(n, 10), true
 	case typeClassID:
 		return fmt.Sprintf("%x:%x", n>>16, n&0xffff), true
 	case typeInetProto:
@@ -59,11 +60,15 @@ func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
 }
 
 func number64(b []byte, bigEndian bool) uint64 {
-	v := slices.Clone(b)
-	if !bigEndian && isLittleEndian() {
-		slices.Reverse(v)
+	var n uint64
+	for i := range b {
+		if bigEndian || !isLittleEndian() {
+			n = n<<8 | uint64(b[i])
+		} else {
+			n = n<<8 | uint64(b[len(b)-1-i])
+		}
 	}
-	return new(big.Int).SetBytes(v).Uint64()
+	return n
 }
 
 func isLittleEndian() bool { return binary.NativeEndian.Uint16([]byte{1, 0}) == 1 }
