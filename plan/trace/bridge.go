@@ -182,11 +182,12 @@ func (r *run) bridgeForward(br, port *device) bool {
 		return false
 	}
 	if r.preDone { // NF_BR_PRI_LAST
-		p.in, p.out = nil, br
+		kind := p.pkttype
+		p.in, p.out, p.pkttype = nil, br, 0
 		if !r.ipHook(postrouting) {
 			return false
 		}
-		p.out = out
+		p.out, p.pkttype = out, kind
 	}
 	if !r.deviceHook(r.w.egress, out) {
 		return false
@@ -230,8 +231,9 @@ func (r *run) bridgeOut(br *device) bool {
 	if !ok {
 		return false
 	}
-	if p.out, p.in = out, nil; br.link.MAC != nil {
-		p.setMACs(*br.link.MAC, "")
+	p.out, p.in = out, nil
+	if br.link.MAC != nil {
+		p.setMACs(*br.link.MAC, r.w.macs[neighbour{br.name, or(r.gateway, p.dst)}])
 	}
 	if !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.deviceHook(r.w.egress, out) {
 		return false

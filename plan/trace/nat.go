@@ -17,8 +17,7 @@ func (r *run) track() {
 	if p.ctState != 0 { // untracked by a rule, or seen before: bridge, loopback
 		return
 	}
-	sAny, dAny := p.portsUnknown()
-	t := tuple{p.src, p.dst, p.sport, p.dport, sAny, dAny}
+	t := p.tuple()
 	if p.half == "request" {
 		r.conn = &conn{orig: t, reply: t.invert()}
 		p.ct, p.ctState = r.conn, ctNew
@@ -41,6 +40,11 @@ func (r *run) track() {
 		return
 	}
 	p.ct, p.ctState = &conn{orig: t, reply: t.invert()}, ctNew
+}
+
+func (p *packet) tuple() tuple {
+	sAny, dAny := p.portsUnknown()
+	return tuple{p.src, p.dst, p.sport, p.dport, sAny, dAny}
 }
 
 func (t tuple) invert() tuple { return tuple{t.dst, t.src, t.dport, t.sport, t.anyD, t.anyS} }

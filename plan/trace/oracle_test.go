@@ -379,7 +379,7 @@ func (t *tableGen) match() string {
 			}
 		case 35:
 			if t.fam == "ip" || t.fam == "inet" {
-				return "ct original " + pick(g, "proto-src ", "proto-dst ") + g.ports()
+				return "meta l4proto { tcp, udp } ct original " + pick(g, "proto-src ", "proto-dst ") + g.ports()
 			}
 		case 36:
 			if t.fam == "ip" {
@@ -579,7 +579,7 @@ func (g *generator) natTable(b *strings.Builder) {
 	}
 	dnat := []string{
 		"dnat " + ip + "to " + to(), "dnat " + ip + "to " + to(), "tcp dport 2222 dnat " + ip + "to " + to() + ":22", "udp dport { 53, 80 } dnat " + ip + "to " + to() + ":8080", "accept", "return",
-		"udp dport 53 redirect to :8080", "redirect", "dnat ip to ip daddr map { 192.0.2.10 : 10.20.0.12, 10.20.0.1 : 10.20.0.9 }",
+		"ip protocol udp udp dport 53 redirect to :8080", "ip protocol udp redirect", "dnat ip to ip daddr map { 192.0.2.10 : 10.20.0.12, 10.20.0.1 : 10.20.0.9 }",
 		"dnat ip addr . port to ip daddr . udp dport map { 192.0.2.10 . 443 : 10.20.0.13 . 22 }",
 		"dnat ip prefix to ip daddr map { 192.0.2.8/30 : 10.20.0.8/30 }", "meta mark set 0x1", "ct mark set 0x2",
 	}
@@ -591,7 +591,7 @@ func (g *generator) natTable(b *strings.Builder) {
 		chain("out", "output", -100, dnat[:8]...)
 	}
 	chain("post", "postrouting", 100, "oifname eno1 masquerade", "oifname eno1 snat "+ip+"to 192.0.2.10", "oifname virbr-lab masquerade", "accept", "ip daddr 10.20.0.0/24 snat "+ip+"to 10.20.0.1",
-		"masquerade", "meta l4proto { tcp, udp } masquerade to :1024-65535", "udp sport 1-1023 return")
+		"masquerade", "meta l4proto { tcp, udp } masquerade to :21-65535", "udp sport 1-1023 return")
 	if g.chance(20) {
 		chain("in", "input", 100, "snat "+ip+"to 192.0.2.1", "accept")
 	}

@@ -40,6 +40,7 @@ func (r *run) request() bool {
 	if c := r.conn; c != nil {
 		c.status |= ipsConfirmed
 	}
+	r.reached = r.p.tuple()
 	return r.ledWell()
 }
 
@@ -94,7 +95,7 @@ func (r *run) reply() bool {
 	if !r.send(answer, from, dAny, sAny) {
 		return false
 	}
-	return r.cameBack(req)
+	return r.cameBack()
 }
 
 // toMany tells whether an address is for many: the answer then comes from one of them.
@@ -124,7 +125,7 @@ func (r *run) serverReply(there arrival) bool {
 }
 
 // cameBack checks that the reply reached the sender, and with the addresses it waits for.
-func (r *run) cameBack(req packet) bool {
+func (r *run) cameBack() bool {
 	f, p := r.f, &r.p
 	if f.From == "" && !r.arrived.local {
 		return r.block(CodeNoRoute, "route", schema.Ref{}, "the answer does not come back to the host", "lost")
@@ -132,17 +133,10 @@ func (r *run) cameBack(req packet) bool {
 	if f.From != "" && r.arrived.local {
 		return r.block(CodeNotUndone, "local", schema.Ref{}, "the answer ends at the host itself", "lost")
 	}
-	want := tuple{src: f.Dst.Unmap(), dst: f.Src.Unmap(), sport: f.DstPort, dport: p.dport}
-	if r.conn != nil {
-		want = r.conn.orig.invert()
-	}
-	if !f.Src.IsValid() && r.conn == nil {
-		want.dst = p.dst
-	}
+	want := r.sent.invert()
 	if p.src != want.src || p.dst != want.dst || p.hasPorts() && (p.sport != want.sport || p.dport != want.dport) {
 		return r.block(CodeNotUndone, "nat", schema.Ref{}, "the answer comes from "+p.src.String()+", not from "+want.src.String()+": it passes the host by, where its NAT would be undone", "not undone")
 	}
-	_ = req
 	return true
 }
 
@@ -152,16 +146,16 @@ func (r *run) established() bool {
 	if toMany(f.Dst.Unmap()) {
 		return true // there is no connection
 	}
-	src := f.Src.Unmap()
-	sport, dport := f.SrcPort, f.DstPort
-	if c := r.conn; c != nil {
-		src, sport, dport = c.orig.src, c.orig.sport, c.orig.dport
-	} else if r.p.half == "reply" {
-		src, sport = r.p.dst, r.p.dport
-	}
+	src, sport, dport := r.sent.src, r.sent.sport, r.sent.dport
 	r.p = packet{half: "established", v6: r.p.v6, proto: r.p.proto, src: src, dst: f.Dst.Unmap(), sport: sport, dport: dport}
 	r.dest = f.To
-	return r.send(later, f.From, false, false) && r.ledWell()
+	if !r.send(later, f.From, false, false) || !r.ledWell() {
+		return false
+	}
+	if t := r.p.tuple(); !t.meets(r.reached) { // a rule that writes into packets wrote into this one only
+		return r.block(CodeNotLed, "nat", schema.Ref{}, "the packet arrives at "+netip.AddrPortFrom(t.dst, t.dport).String()+", the first one at "+netip.AddrPortFrom(r.reached.dst, r.reached.dport).String(), "not led on")
+	}
+	return true
 }
 
 // send builds the packet and starts it at a link, or at the host for "".
@@ -170,12 +164,20 @@ func (r *run) send(kind int, from string, sAny, dAny bool) bool {
 	if from == "" {
 		return r.fromHost(kind, sAny, dAny)
 	}
-	r.p.build(kind, sAny, dAny)
+	r.build(kind, sAny, dAny)
 	d := r.w.devices[from]
 	if d == nil {
 		return r.block(CodeNoLink, "link", schema.LinkRef(from), "Device \""+from+"\" does not exist.", "missing")
 	}
 	return r.fromLink(d)
+}
+
+// build makes the packet's image and remembers what the sender of the request sent.
+func (r *run) build(kind int, sAny, dAny bool) {
+	r.p.build(kind, sAny, dAny)
+	if p := &r.p; p.half == "request" {
+		r.sent = tuple{src: p.src, dst: p.dst, sport: p.sport, dport: p.dport}
+	}
 }
 
 // fromLink is a packet that a link receives.
@@ -319,6 +321,8 @@ func (r *run) leadsThere(res found) bool {
 		return true
 	case res.dev.bridge && r.orphan(d) || res.dev.bridge && d.master != nil && d.master.bridge && r.p.half == "request":
 		return r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+res.dev.name)
+	case r.p.half == "reply" && r.p.dst != r.sent.src:
+		return r.block(CodeNotUndone, "route", res.ref(), "the answer goes to "+r.p.dst.String()+", not to "+r.sent.src.String(), "not undone")
 	case r.p.half == "reply" && (d.routed || d.masterName == "") && !d.bridge && !r.orphan(d):
 		// Whether the sender can be reached another way is not for this host to know.
 		return r.unmodelled("route", res.ref(), res.text()+": the answer leaves by "+res.dev.name+", not by "+r.dest)
@@ -346,15 +350,14 @@ func (r *run) fromHost(kind int, sAny, dAny bool) bool {
 			return false
 		}
 	}
-	p.build(kind, sAny, dAny)
+	r.build(kind, sAny, dAny)
 	p.out = out
-	r.gateway = res.gateway
+	r.gateway, r.way = res.gateway, res
 	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route"})
 	if !r.ipHook(output) {
 		return false
 	}
-	out = p.out
-	if out != r.w.lo && !r.leadsThere(found{kind: "unicast", dev: out, route: res.route, rule: res.rule, devName: out.name}) {
+	if out = p.out; out != r.w.lo && !r.leadsThere(r.way) {
 		return false
 	}
 	if !r.ipHook(postrouting) {
@@ -407,7 +410,7 @@ func (r *run) routeOut() bool {
 	if !ok {
 		return false
 	}
-	r.gateway, p.out = res.gateway, out
+	r.gateway, r.way, p.out = res.gateway, res, out
 	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route again"})
 	return true
 }

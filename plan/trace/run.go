@@ -25,6 +25,8 @@ type run struct {
 	g regs
 
 	conn     *conn
+	sent     tuple // the request as it was made
+	reached  tuple // and as it arrived
 	picks    []int // answers so far
 	sizes    []int // how many answers each question had
 	at       place
@@ -42,6 +44,7 @@ type run struct {
 	dry      bool // only find out whether a chain would do something
 	effect   bool
 	gateway  netip.Addr // of the route taken
+	way      found      // the route a packet of the host takes
 	preDone  bool       // IP prerouting has run, by the detour from the bridge
 	dest     string     // the link this half must leave by
 	arrived  arrival
