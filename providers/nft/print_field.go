@@ -24,6 +24,7 @@ func (w *ruleText) field(c *cell, n int) (field, bool) {
 	if c == nil {
 		return field{}, false
 	}
+	c.use()
 	if c.text != "" {
 		return field{text: c.text, typ: c.typ, big: true}, c.mask == nil
 	}

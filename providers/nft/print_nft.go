@@ -23,6 +23,9 @@ func (p *printer) nft(r *schema.Rule) (text string, ok bool) {
 			return "", false
 		}
 	}
+	if !w.allUsed() {
+		return "", false
+	}
 	if r.Comment != "" {
 		w.say("comment %s", quoted(r.Comment))
 	}
@@ -46,6 +49,7 @@ type ruleText struct {
 	l3                  string
 	l4                  int
 	l2dep, l3dep, l4dep int
+	loads               []*bool
 }
 
 // cell is what a register holds.
@@ -58,6 +62,9 @@ type cell struct {
 	data []byte // of an immediate
 	// swapped says that a number was turned to network order.
 	swapped bool
+	// used says that something was done with it. A load that nothing uses still ends the rule when it fails, and nft has no
+	// words for that.
+	used *bool
 }
 
 func (w *ruleText) say(format string, args ...any) {
@@ -69,8 +76,29 @@ func (w *ruleText) store(reg uint32, c *cell) bool {
 	if i < 0 || i >= len(w.regs) {
 		return false
 	}
+	if c.used == nil && c.data == nil {
+		c.used = new(bool)
+		w.loads = append(w.loads, c.used)
+	}
 	w.regs[i] = c
 	return true
+}
+
+// allUsed tells whether every load was printed.
+func (w *ruleText) allUsed() bool {
+	for _, used := range w.loads {
+		if !*used {
+			return false
+		}
+	}
+	return true
+}
+
+// use marks what a register holds as printed.
+func (c *cell) use() {
+	if c != nil && c.used != nil {
+		*c.used = true
+	}
 }
 
 func (w *ruleText) at(reg uint32) *cell {
@@ -169,6 +197,7 @@ func (w *ruleText) setMSS(e *schema.Expr) bool {
 	case len(c.data) == 2:
 		w.say("tcp option maxseg size set %d", binary.BigEndian.Uint16(c.data))
 	case c.load != nil && c.load.Name == "rt" && c.load.Key == "tcpmss" && c.swapped && c.mask == nil:
+		c.use()
 		w.say("tcp option maxseg size set rt mtu")
 	default:
 		return false
@@ -484,6 +513,7 @@ func (w *ruleText) write(e *schema.Expr) bool {
 	var v string
 	switch {
 	case c.text != "":
+		c.use()
 		v = c.text
 	case c.data != nil:
 		v, ok = w.value(typ, c.data, big)
@@ -582,6 +612,7 @@ func natFlags(n uint32) (string, bool) {
 
 func (w *ruleText) natTarget(e *schema.Expr) (string, bool) {
 	if c := w.at(e.SReg); e.SReg != 0 && c != nil && c.text != "" {
+		c.use()
 		// A map gives the address, or address and port in the registers that follow.
 		second := registerWord(e.SReg) + 1
 		if e.Family == "ip6" {
