@@ -13,7 +13,6 @@ import (
 // Provider speaks for the nftables tables of one network namespace. Its methods may not run at the same time.
 type Provider struct {
 	sock *socket
-	// dumps is a second socket: the kernel serves one dump at a time on each.
 	generation uint32
 	unstable   bool
 }
