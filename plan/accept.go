@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -135,7 +136,7 @@ func portText(r schema.PortRange, sep string) string {
 	case r.First == 0 && r.Last == 0:
 		return ""
 	case r.First == r.Last:
-		return fmt.Sprint(r.First)
+		return strconv.FormatUint(uint64(r.First), 10)
 	}
 	return fmt.Sprintf("%d%s%d", r.First, sep, r.Last)
 }

@@ -113,7 +113,7 @@ func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
 		}
 	}
 	if f.Code == "" {
-		f.Code, f.Severity, f.Title = "VN206", "warning", fmt.Sprintf("%s is not as declared", want.Name)
+		f.Code, f.Severity, f.Title = "VN206", "warning", want.Name+" is not as declared"
 	}
 }
 

@@ -35,8 +35,10 @@ type move struct {
 	routes   []routeMove
 }
 
-type addrMove struct{ old, moved *schema.Address }
-type routeMove struct{ old, moved *schema.Route }
+type (
+	addrMove  struct{ old, moved *schema.Address }
+	routeMove struct{ old, moved *schema.Route }
+)
 
 func resolve(live *schema.State, d *schema.Desired) *resolved {
 	own := *d

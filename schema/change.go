@@ -3,6 +3,7 @@ package schema
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 )
 
 // Change is one alteration of a host, as data. A nil Before creates, a nil After deletes; both set change the object in
@@ -29,13 +30,14 @@ func (c Change) Verb() string {
 
 // String prints "create link/br0", or for an update its differences.
 func (c Change) String() string {
-	s := c.Verb() + " " + c.Ref.String()
+	var s strings.Builder
+	s.WriteString(c.Verb() + " " + c.Ref.String())
 	if c.Before != nil && c.After != nil {
 		for _, d := range Compare(c.Before, c.After) {
-			s += " " + d.String()
+			s.WriteString(" " + d.String())
 		}
 	}
-	return s
+	return s.String()
 }
 
 type changeJSON struct {

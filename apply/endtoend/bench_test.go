@@ -69,8 +69,12 @@ func dumps(s *schema.State) error {
 		size   int
 		family byte
 	}{
-		{unix.RTM_GETLINK, 16, 0}, {unix.RTM_GETADDR, 8, 0}, {unix.RTM_GETROUTE, 12, 0}, {unix.RTM_GETRULE, 12, 0},
-		{unix.RTM_GETNEIGH, 12, 0}, {unix.RTM_GETNEIGH, 12, unix.AF_BRIDGE},
+		{unix.RTM_GETLINK, 16, 0},
+		{unix.RTM_GETADDR, 8, 0},
+		{unix.RTM_GETROUTE, 12, 0},
+		{unix.RTM_GETRULE, 12, 0},
+		{unix.RTM_GETNEIGH, 12, 0},
+		{unix.RTM_GETNEIGH, 12, unix.AF_BRIDGE},
 	} {
 		if err := rt(q.typ, q.size, q.family); err != nil {
 			return err

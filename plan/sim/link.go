@@ -176,9 +176,7 @@ func (h *host) deleteLink(before *schema.Link) error {
 	if peer := h.peer(l); peer != nil {
 		ends = append(ends, peer)
 	}
-	for _, e := range h.above(l) { // a macvlan goes with its lower device
-		ends = append(ends, e)
-	}
+	ends = append(ends, h.above(l)...)
 	for _, e := range ends {
 		h.unplug(e.Name)
 	}

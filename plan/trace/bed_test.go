@@ -100,7 +100,8 @@ func makeBed() (*bed, error) {
 		}
 	}
 	w, err := world.New(world.Spec{NoHostAddress: true, Uplink: "lan0x", Guests: []world.Guest{
-		{Name: "a", Device: "vnet0", MAC: macA.String()}, {Name: "b", Device: "vnet1", MAC: macB.String()},
+		{Name: "a", Device: "vnet0", MAC: macA.String()},
+		{Name: "b", Device: "vnet1", MAC: macB.String()},
 		{Name: "w", Device: "eno1", MAC: macW.String()},
 	}})
 	if err != nil {

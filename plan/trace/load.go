@@ -3,6 +3,7 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -255,12 +256,7 @@ func (r *run) fibLoad(o *op) answer3 {
 	p := &r.p
 	words := strings.FieldsFunc(o.e.Key, func(c rune) bool { return c == ' ' || c == '.' || c == ',' })
 	has := func(w string) bool {
-		for _, x := range words {
-			if x == w {
-				return true
-			}
-		}
-		return false
+		return slices.Contains(words, w)
 	}
 	var dev *device
 	switch {
@@ -347,10 +343,8 @@ func (r *run) fibDevice(addr, other netip.Addr, dev *device, saddr, byIn, byMark
 	if dev == nil {
 		return res.dev
 	}
-	for _, l := range res.route.Devices() {
-		if l == dev.name {
-			return dev
-		}
+	if slices.Contains(res.route.Devices(), dev.name) {
+		return dev
 	}
 	return nil
 }

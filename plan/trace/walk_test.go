@@ -44,7 +44,8 @@ func TestWalk(t *testing.T) {
 		{"the host chooses its address", lab, "host>vnet1 tcp any > 10.20.0.11:22", "pass"},
 
 		// The founding article's two rules.
-		{"article: a persisted FORWARD drop", `
+		{
+			"article: a persisted FORWARD drop", `
 			link eno1
 			link br0 type bridge
 			link vnet0 type tap master br0
@@ -55,36 +56,48 @@ func TestWalk(t *testing.T) {
 			*filter
 			-A FORWARD -d 192.168.1.100 -p tcp --dport 22 -j DROP`,
 			"eno1>vnet0 tcp 203.0.113.10:40000 > 192.168.1.100:22",
-			"block request ip filter FORWARD: -d 192.168.1.100 -p tcp --dport 22 -j DROP"},
-		{"article: a stateless INPUT drop hits the answer", lab + `
+			"block request ip filter FORWARD: -d 192.168.1.100 -p tcp --dport 22 -j DROP",
+		},
+		{
+			"article: a stateless INPUT drop hits the answer", lab + `
 			*filter legacy
 			-A INPUT -s 10.0.0.0/8 -p tcp --sport 22 -j DROP`,
-			ssh, "block reply legacy ip filter INPUT: -s 10.0.0.0/8 -p tcp --sport 22 -j DROP"},
-		{"article: an accept for what is established above it heals", lab + `
+			ssh, "block reply legacy ip filter INPUT: -s 10.0.0.0/8 -p tcp --sport 22 -j DROP",
+		},
+		{
+			"article: an accept for what is established above it heals", lab + `
 			*filter
 			-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
 			-A INPUT -s 10.0.0.0/8 -p tcp --sport 22 -j DROP`,
-			ssh, "pass"},
+			ssh, "pass",
+		},
 
 		// Chains.
-		{"an accept in one table does not undo a drop in another", lab + `
+		{
+			"an accept in one table does not undo a drop in another", lab + `
 			*inet own
 			:fwd filter forward -10 accept
 			-A fwd -i virbr-lab -j ACCEPT
 			*filter
 			:FORWARD DROP`,
-			out, "block request ip filter FORWARD: policy drop"},
-		{"legacy beside nft", lab + `
+			out, "block request ip filter FORWARD: policy drop",
+		},
+		{
+			"legacy beside nft", lab + `
 			*filter
 			-A FORWARD -j ACCEPT
 			*filter legacy
 			:FORWARD DROP`,
-			out, "block request legacy ip filter FORWARD: policy drop"},
-		{"dormant tables do not run", lab + `
+			out, "block request legacy ip filter FORWARD: policy drop",
+		},
+		{
+			"dormant tables do not run", lab + `
 			*inet x dormant
 			:fwd filter forward 0 drop`,
-			out, "pass"},
-		{"jump, return, goto", lab + `
+			out, "pass",
+		},
+		{
+			"jump, return, goto", lab + `
 			*filter
 			:FORWARD DROP
 			:A
@@ -95,181 +108,245 @@ func TestWalk(t *testing.T) {
 			-A FORWARD -g B
 			-A FORWARD -j DROP
 			-A B -p tcp -j ACCEPT`,
-			out, "pass"},
-		{"goto comes back to the policy", lab + `
+			out, "pass",
+		},
+		{
+			"goto comes back to the policy", lab + `
 			*filter
 			:FORWARD DROP
 			:B
 			-A FORWARD -g B
 			-A FORWARD -j ACCEPT
 			-A B -p udp -j ACCEPT`,
-			out, "block request ip filter FORWARD: policy drop"},
-		{"the answer needs an accept too", lab + `
+			out, "block request ip filter FORWARD: policy drop",
+		},
+		{
+			"the answer needs an accept too", lab + `
 			*filter
 			:FORWARD DROP
 			-A FORWARD -i virbr-lab -j ACCEPT`,
-			out, "block reply ip filter FORWARD: policy drop"},
-		{"with both it passes", lab + masq + `
+			out, "block reply ip filter FORWARD: policy drop",
+		},
+		{
+			"with both it passes", lab + masq + `
 			*filter
 			:FORWARD DROP
 			-A FORWARD -i virbr-lab -j ACCEPT
 			-A FORWARD -o virbr-lab -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT`,
-			out, "pass"},
-		{"a later packet can die where the first passed", lab + `
+			out, "pass",
+		},
+		{
+			"a later packet can die where the first passed", lab + `
 			*filter
 			-A FORWARD -i virbr-lab -m conntrack --ctstate ESTABLISHED -j DROP`,
-			out, "block established ip filter FORWARD: -i virbr-lab -m conntrack --ctstate ESTABLISHED -j DROP"},
-		{"reject", lab + `
+			out, "block established ip filter FORWARD: -i virbr-lab -m conntrack --ctstate ESTABLISHED -j DROP",
+		},
+		{
+			"reject", lab + `
 			*filter
 			-A FORWARD -i virbr+ -o eno1 -j REJECT`,
-			out, "block request ip filter FORWARD: -i virbr+ -o eno1 -j REJECT"},
-		{"IPv6 rules do not see IPv4", lab + `
+			out, "block request ip filter FORWARD: -i virbr+ -o eno1 -j REJECT",
+		},
+		{
+			"IPv6 rules do not see IPv4", lab + `
 			*ip6 filter
 			:FORWARD DROP`,
-			out, "pass"},
-		{"inet tables see both", lab + `
+			out, "pass",
+		},
+		{
+			"inet tables see both", lab + `
 			*inet x
 			:f filter forward 0 accept
 			-A f -s fd00::/8 -j DROP
 			-A f -s 10.20.0.0/24 -j DROP`,
-			out, "block request inet x f: -s 10.20.0.0/24 -j DROP"},
+			out, "block request inet x f: -s 10.20.0.0/24 -j DROP",
+		},
 
 		// Unknowns.
-		{"a limit that accepts before a drop", lab + `
+		{
+			"a limit that accepts before a drop", lab + `
 			*filter
 			:FORWARD DROP
 			-A FORWARD -m limit -j ACCEPT`,
-			out, "depends request ip filter FORWARD: -m limit -j ACCEPT"},
-		{"a limit that only logs", lab + `
+			out, "depends request ip filter FORWARD: -m limit -j ACCEPT",
+		},
+		{
+			"a limit that only logs", lab + `
 			*filter
 			-A FORWARD -m limit -j LOG`,
-			out, "pass"},
-		{"both ways end alike", lab + `
+			out, "pass",
+		},
+		{
+			"both ways end alike", lab + `
 			*filter
 			:FORWARD DROP
 			-A FORWARD -m recent -j DROP`,
-			out, "block request ip filter FORWARD: policy drop"},
-		{"an unknown match behind a known miss", lab + `
+			out, "block request ip filter FORWARD: policy drop",
+		},
+		{
+			"an unknown match behind a known miss", lab + `
 			*filter
 			-A FORWARD -m recent -s 10.99.0.0/16 -j DROP`,
-			out, "pass"},
-		{"two independent unknowns", lab + `
+			out, "pass",
+		},
+		{
+			"two independent unknowns", lab + `
 			*filter
 			-A FORWARD -m limit -j RETURN
 			-A FORWARD -m recent -j DROP`,
-			out, "depends request ip filter FORWARD: -m recent -j DROP"},
-		{"a queue", lab + `
+			out, "depends request ip filter FORWARD: -m recent -j DROP",
+		},
+		{
+			"a queue", lab + `
 			*filter
 			-A FORWARD -p tcp -j QUEUE`,
-			out, "depends request ip filter FORWARD: -p tcp -j QUEUE"},
+			out, "depends request ip filter FORWARD: -p tcp -j QUEUE",
+		},
 
 		// Marks.
-		{"a mark set early is seen late", lab + `
+		{
+			"a mark set early is seen late", lab + `
 			*mangle
 			-A PREROUTING -i virbr-lab -j MARK --set-mark 0x10
 			*filter
 			-A FORWARD -m mark --mark 0x10 -j DROP`,
-			out, "block request ip filter FORWARD: -m mark --mark 0x10 -j DROP"},
-		{"a mark routes", lab + `
+			out, "block request ip filter FORWARD: -m mark --mark 0x10 -j DROP",
+		},
+		{
+			"a mark routes", lab + `
 			rule 100 fwmark 0x10 blackhole
 			*mangle
 			-A PREROUTING -i virbr-lab -j MARK --set-mark 0x10`,
-			out, "block request VN304"},
-		{"a mark re-routes the host's own packets", lab + `
+			out, "block request VN304",
+		},
+		{
+			"a mark re-routes the host's own packets", lab + `
 			rule 100 fwmark 0x10 blackhole
 			*mangle legacy
 			-A OUTPUT -p tcp -j MARK --set-mark 0x10`,
-			ssh, "block request VN304"},
-		{"writers and readers of equal priority", lab + `
+			ssh, "block request VN304",
+		},
+		{
+			"writers and readers of equal priority", lab + `
 			*inet a
 			:f filter forward 0 accept
 			-A f -j MARK --set-mark 1
 			*inet b
 			:f filter forward 0 accept
 			-A f -m mark --mark 1 -j DROP`,
-			out, "depends request inet a f: the order of inet a f, inet b f is not known: their priorities are equal"},
+			out, "depends request inet a f: the order of inet a f, inet b f is not known: their priorities are equal",
+		},
 
 		// NAT.
-		{"a forward", lab + `
+		{
+			"a forward", lab + `
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
-			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
-		{"later hooks see the new port", lab + `
+			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
+		{
+			"later hooks see the new port", lab + `
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22
 			*filter
 			-A FORWARD -p tcp --dport 22 -j DROP`,
 			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22",
-			"block request ip filter FORWARD: -p tcp --dport 22 -j DROP"},
-		{"status dnat", lab + `
+			"block request ip filter FORWARD: -p tcp --dport 22 -j DROP",
+		},
+		{
+			"status dnat", lab + `
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22
 			*filter
 			:FORWARD DROP
 			-A FORWARD -m conntrack --ctstate DNAT -j ACCEPT`,
-			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
+			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
 		{"no forward: the host answers itself", lab, "eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "block request VN451"},
-		{"a forward to the wrong guest", lab + `
+		{
+			"a forward to the wrong guest", lab + `
 			*nat
 			-A PREROUTING -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22`,
-			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "block request VN451"},
-		{"the first mapping wins, by priority of chains", lab + `
+			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "block request VN451",
+		},
+		{
+			"the first mapping wins, by priority of chains", lab + `
 			*inet a
 			:pre nat prerouting -90 accept
 			-A pre -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22
 			*inet b
 			:pre nat prerouting -101 accept
 			-A pre -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
-			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
-		{"equal NAT chains that both map", lab + `
+			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
+		{
+			"equal NAT chains that both map", lab + `
 			*inet a
 			:pre nat prerouting -100 accept
 			-A pre -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22
 			*nat
 			-A PREROUTING -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
 			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22",
-			"depends request inet a pre: the order of inet a pre, ip nat PREROUTING is not known: their priorities are equal"},
-		{"equal NAT chains of which one maps", lab + `
+			"depends request inet a pre: the order of inet a pre, ip nat PREROUTING is not known: their priorities are equal",
+		},
+		{
+			"equal NAT chains of which one maps", lab + `
 			*inet a
 			:pre nat prerouting -100 accept
 			-A pre -p tcp --dport 2223 -j DNAT --to 10.20.0.12:22
 			*nat
 			-A PREROUTING -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
-			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
-		{"forward from the host itself", lab + `
+			"eno1>virbr-lab tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
+		{
+			"forward from the host itself", lab + `
 			*nat
 			-A OUTPUT -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
-			"host>vnet1 tcp 192.0.2.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
-		{"forward from localhost without route_localnet", lab + `
+			"host>vnet1 tcp 192.0.2.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
+		{
+			"forward from localhost without route_localnet", lab + `
 			*nat
 			-A OUTPUT -d 127.0.0.1 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22
 			-A POSTROUTING -s 127.0.0.1 -j MASQUERADE`,
-			"host>vnet1 tcp 127.0.0.1:40000 > 127.0.0.1:2222 want 10.20.0.11:22", "block request VN305"},
-		{"and with it", lab + `
+			"host>vnet1 tcp 127.0.0.1:40000 > 127.0.0.1:2222 want 10.20.0.11:22", "block request VN305",
+		},
+		{
+			"and with it", lab + `
 			sysctl net.ipv4.conf.virbr-lab.route_localnet=1
 			*nat
 			-A OUTPUT -d 127.0.0.1 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22
 			-A POSTROUTING -s 127.0.0.1 -j MASQUERADE`,
-			"host>vnet1 tcp 127.0.0.1:40000 > 127.0.0.1:2222 want 10.20.0.11:22", "pass"},
-		{"hairpin without masquerade: the answer passes the host by", lab + `
+			"host>vnet1 tcp 127.0.0.1:40000 > 127.0.0.1:2222 want 10.20.0.11:22", "pass",
+		},
+		{
+			"hairpin without masquerade: the answer passes the host by", lab + `
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22`,
-			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "block reply VN452"},
-		{"hairpin with masquerade", lab + `
+			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "block reply VN452",
+		},
+		{
+			"hairpin with masquerade", lab + `
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22
 			-A POSTROUTING -s 10.20.0.0/24 -o virbr-lab -j MASQUERADE`,
-			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "pass"},
-		{"br_netfilter lends conntrack to the hairpin", lab + `
+			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "pass",
+		},
+		{
+			"br_netfilter lends conntrack to the hairpin", lab + `
 			sysctl net.bridge.bridge-nf-call-iptables=1
 			*nat
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.12:22`,
-			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "pass"},
-		{"snat to a pool: every choice alike", lab + `
+			"vnet1>vnet2 tcp 10.20.0.11:40000 > 192.0.2.10:2222 want 10.20.0.12:22", "pass",
+		},
+		{
+			"snat to a pool: every choice alike", lab + `
 			*nat
 			-A POSTROUTING -s 10.20.0.0/24 -o eno1 -j SNAT --to 192.0.2.10-192.0.2.12`,
-			out, "pass"},
-		{"masquerade without an address anywhere else drops", `
+			out, "pass",
+		},
+		{
+			"masquerade without an address anywhere else drops", `
 			link eno1
 			link br0 type bridge
 			link vnet1 type tap master br0
@@ -278,26 +355,33 @@ func TestWalk(t *testing.T) {
 			sysctl net.ipv4.ip_forward=1
 			*nat
 			-A POSTROUTING -o eno1 -j MASQUERADE`,
-			out, "pass"}, // the kernel takes br0's
-		{"notrack: nothing is established", lab + `
+			out, "pass",
+		}, // the kernel takes br0's
+		{
+			"notrack: nothing is established", lab + `
 			*raw
 			-A PREROUTING -j NOTRACK
 			*filter
 			:FORWARD DROP
 			-A FORWARD -m conntrack --ctstate NEW,ESTABLISHED -j ACCEPT`,
-			out, "block request ip filter FORWARD: policy drop"},
-		{"redirect", lab + `
+			out, "block request ip filter FORWARD: policy drop",
+		},
+		{
+			"redirect", lab + `
 			*nat
 			-A PREROUTING -i virbr-lab -p tcp --dport 80 -j REDIRECT --to-ports 3128
 			*filter
 			-A INPUT -p tcp --dport 3128 -j DROP`,
-			"vnet1>host tcp 10.20.0.11:40000 > 203.0.113.10:80", "block request ip filter INPUT: -p tcp --dport 3128 -j DROP"},
-		{"docker: addrtype", lab + `
+			"vnet1>host tcp 10.20.0.11:40000 > 203.0.113.10:80", "block request ip filter INPUT: -p tcp --dport 3128 -j DROP",
+		},
+		{
+			"docker: addrtype", lab + `
 			*nat
 			:DOCKER
 			-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
 			-A DOCKER -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22`,
-			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass"},
+			"eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.10:2222 want 10.20.0.11:22", "pass",
+		},
 
 		// br_netfilter.
 		{"bridged, hidden from FORWARD", lab + `

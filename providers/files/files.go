@@ -233,8 +233,7 @@ func syncDir(dir string) error {
 
 // short leaves out the path, which the Ref says already.
 func short(err error) error {
-	var e *fs.PathError
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
 		return e.Err
 	}
 	return err

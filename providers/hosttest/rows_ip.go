@@ -233,8 +233,10 @@ func neighbourRows() []row {
 		{name: "change", given: with(addressed(), create(neighbour("v0", "10.0.0.7"))), do: set(&schema.Neighbour{Link: "v0", IP: ip("10.0.0.7"), MAC: new("02:00:00:00:00:08"), Permanent: new(true)})},
 		{name: "delete", given: with(addressed(), create(neighbour("v0", "10.0.0.7"))), do: remove(neighbour("v0", "10.0.0.7"))},
 		{name: "delete what is not there", given: addressed(), do: remove(neighbour("v0", "10.0.0.7")), fails: fs.ErrNotExist},
-		{name: "a bridge that takes another address forgets", given: with(running(),
-			create(&schema.Link{Name: "br0", Type: "bridge"}), up("br0"), create(address("br0", "10.5.0.1/24")), create(neighbour("br0", "10.5.0.7"))),
-			do: master("v0", "br0")},
+		{
+			name: "a bridge that takes another address forgets", given: with(running(),
+				create(&schema.Link{Name: "br0", Type: "bridge"}), up("br0"), create(address("br0", "10.5.0.1/24")), create(neighbour("br0", "10.5.0.7"))),
+			do: master("v0", "br0"),
+		},
 	}
 }

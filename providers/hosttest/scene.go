@@ -16,8 +16,9 @@ import (
 )
 
 // settleTime is how long the kernel may take for what it does later: it gathers changes of carrier for a second
-// (net/core/link_watch.c), and duplicate address detection waits up to two (RFC 4862, 5.4.2).
-const settleTime = 6 * time.Second
+// (net/core/link_watch.c), duplicate address detection waits up to two (RFC 4862, 5.4.2), and both queue behind all other
+// namespaces of a busy machine (addrconf_wq, rtnl_lock).
+const settleTime = 30 * time.Second
 
 // scene is a host and what sim says of it. Every change is made to both, and then both must be the same.
 type scene struct {

@@ -8,8 +8,9 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
 	"github.com/mdlayher/netlink"
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // benchRules is how many rules the benchmarks work with: "ip saddr A tcp dport P counter accept", as in a large host.
@@ -19,13 +20,16 @@ func benchTable(n int, name string) *schema.Table {
 	c := &schema.Chain{Name: "c"}
 	for i := range n {
 		c.Rules = append(c.Rules, &schema.Rule{Exprs: []schema.Expr{
-			{Name: "meta", Key: "nfproto", DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: []byte{2}},
+			{Name: "meta", Key: "nfproto", DReg: 1},
+			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{2}},
 			{Name: "payload", Base: "network", Offset: 12, Len: 4, DReg: 1},
 			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{10, 0, byte(i >> 8), byte(i)}},
-			{Name: "meta", Key: "l4proto", DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: []byte{unix.IPPROTO_TCP}},
+			{Name: "meta", Key: "l4proto", DReg: 1},
+			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{unix.IPPROTO_TCP}},
 			{Name: "payload", Base: "transport", Offset: 2, Len: 2, DReg: 1},
 			{Name: "cmp", SReg: 1, Op: "eq", Data: binary.BigEndian.AppendUint16(nil, uint16(i))},
-			{Name: "counter"}, {Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}},
+			{Name: "counter"},
+			{Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}},
 		}})
 	}
 	return &schema.Table{Family: "inet", Name: name, Chains: []*schema.Chain{c}}

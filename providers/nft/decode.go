@@ -4,9 +4,10 @@ import (
 	"encoding/binary"
 	"fmt"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
-	"golang.org/x/sys/unix"
 )
 
 // ruleDecoder reads the rules of one chain.
@@ -178,8 +179,14 @@ var verdicts = []struct {
 	kind string
 	code int32
 }{
-	{"drop", 0}, {"accept", 1}, {"queue", 3}, {"continue", unix.NFT_CONTINUE}, {"break", unix.NFT_BREAK},
-	{"jump", unix.NFT_JUMP}, {"goto", unix.NFT_GOTO}, {"return", unix.NFT_RETURN},
+	{"drop", 0},
+	{"accept", 1},
+	{"queue", 3},
+	{"continue", unix.NFT_CONTINUE},
+	{"break", unix.NFT_BREAK},
+	{"jump", unix.NFT_JUMP},
+	{"goto", unix.NFT_GOTO},
+	{"return", unix.NFT_RETURN},
 }
 
 func verdictKind(code int32) string {

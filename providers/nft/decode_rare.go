@@ -2,6 +2,7 @@ package nft
 
 import (
 	"fmt"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,24 +101,24 @@ func logFlags(n uint32) string {
 	if n == 0x2f {
 		return " flags all"
 	}
-	s := ""
+	var s strings.Builder
 	switch n & 3 {
 	case 1:
-		s += " flags tcp sequence"
+		s.WriteString(" flags tcp sequence")
 	case 2:
-		s += " flags tcp options"
+		s.WriteString(" flags tcp options")
 	case 3:
-		s += " flags tcp sequence,options"
+		s.WriteString(" flags tcp sequence,options")
 	}
 	for _, f := range []struct {
 		bit  uint32
 		name string
 	}{{4, " flags ip options"}, {8, " flags skuid"}, {0x20, " flags ether"}} {
 		if n&f.bit != 0 {
-			s += f.name
+			s.WriteString(f.name)
 		}
 	}
-	return s
+	return s.String()
 }
 
 // limitExpr gathers what a limit's text is made of.

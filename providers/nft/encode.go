@@ -4,8 +4,9 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // errUnwritable says that an expression was only ever read: lowered from iptables, or of a kind we do not make.

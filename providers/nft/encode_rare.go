@@ -5,8 +5,9 @@ import (
 	"iter"
 	"strings"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // splitWords iterates over the parts of s; over none when s is empty.

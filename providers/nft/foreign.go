@@ -6,8 +6,9 @@ import (
 	"io/fs"
 	"slices"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // changeRule deletes, adds or replaces one rule of a table that is not ours.

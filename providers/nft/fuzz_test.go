@@ -5,8 +5,9 @@ import (
 	"os"
 	"testing"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // seeds are messages of the kernel, gathered by TestSeeds with VMNET_UPDATE_SEEDS set.

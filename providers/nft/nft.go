@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // Provider speaks for the nftables tables of one network namespace. Its methods may not run at the same time.
 type Provider struct {
-	sock *socket
+	sock       *socket
 	generation uint32
 	unstable   bool
 }

@@ -12,8 +12,9 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // inside marks the process that runs in namespaces of its own.

@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // isUnsupported tells whether the kernel does not know a question.

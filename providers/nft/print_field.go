@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // field is the left side of a comparison.

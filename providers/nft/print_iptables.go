@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/iptspec"
-	"golang.org/x/sys/unix"
 )
 
 // iptables writes a rule as iptables -S does, behind "-A CHAIN ". ok is false for a rule that iptables would not print, or
@@ -296,7 +298,7 @@ func set(field *string, value string) bool {
 
 // linkPattern writes a device; a comparison that ends before the name's zero is a prefix: "eth+".
 func linkPattern(b []byte) string {
-	if i := bytes.IndexByte(b, 0); i >= 0 || len(b) == unix.IFNAMSIZ {
+	if found := bytes.Contains(b, []byte{0}); found || len(b) == unix.IFNAMSIZ {
 		return cString(b)
 	}
 	return string(b) + "+"
@@ -382,7 +384,7 @@ func (w *specWriter) transport(t tested) bool {
 		if off == 2 {
 			opt = "--dport"
 		}
-		v := fmt.Sprint(binary.BigEndian.Uint16(t.from))
+		v := strconv.FormatUint(uint64(binary.BigEndian.Uint16(t.from)), 10)
 		if len(t.to) == 2 {
 			v += fmt.Sprintf(":%d", binary.BigEndian.Uint16(t.to))
 		}

@@ -10,9 +10,10 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
-	"golang.org/x/sys/unix"
 )
 
 // value writes a constant of a type as nft prints it; ok is false for a type, or a number of it, whose word is not known.
@@ -37,7 +38,7 @@ func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
 				return quoted(name), true
 			}
 		}
-		return fmt.Sprint(n), true
+		return strconv.FormatUint(n, 10), true
 	case typeMark:
 		return fmt.Sprintf("0x%08x", n), true
 	case typeInteger, typeInetService:
@@ -209,7 +210,7 @@ func nameOr(names map[uint32]string, n uint32) (string, bool) {
 	if name := names[n]; name != "" {
 		return name, true
 	}
-	return fmt.Sprint(n), true
+	return strconv.FormatUint(uint64(n), 10), true
 }
 
 func nameOnly(names map[uint32]string, n uint32) (string, bool) {
@@ -481,13 +482,14 @@ func (w *ruleText) dynset(e *schema.Expr) bool {
 	for _, f := range fields {
 		names = append(names, f.text)
 	}
-	what := strings.Join(names, " . ")
+	var what strings.Builder
+	what.WriteString(strings.Join(names, " . "))
 	a := attrs{b: e.Opaque}
 	for a.next() {
 		switch a.typ {
 		case unix.NFTA_DYNSET_TIMEOUT:
 			if ms := a.u64(); ms != 0 {
-				what += " timeout " + duration(ms)
+				what.WriteString(" timeout " + duration(ms))
 			}
 		case unix.NFTA_DYNSET_EXPR:
 			name, data, err := splitExpression(a.val)
@@ -502,29 +504,29 @@ func (w *ruleText) dynset(e *schema.Expr) bool {
 			if !x.statement(&inner) || inner.Name == "dynset" {
 				return false
 			}
-			what += " " + strings.Join(x.stmts, " ")
+			what.WriteString(" " + strings.Join(x.stmts, " "))
 		case nftaDynsetExpressions:
 			return false
 		}
 	}
-	w.say("%s @%s { %s }", e.Op, e.Set, what)
+	w.say("%s @%s { %s }", e.Op, e.Set, what.String())
 	return a.err == nil
 }
 
 // duration writes milliseconds as nft does: "1h30m", "1s500ms".
 func duration(ms uint64) string {
-	s := ""
+	var s strings.Builder
 	for _, u := range []struct {
 		name string
 		ms   uint64
 	}{{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}} {
 		if n := ms / u.ms; n > 0 {
-			s += fmt.Sprintf("%d%s", n, u.name)
+			s.WriteString(fmt.Sprintf("%d%s", n, u.name))
 			ms %= u.ms
 		}
 	}
-	if s == "" {
+	if s.String() == "" {
 		return "0s"
 	}
-	return s
+	return s.String()
 }

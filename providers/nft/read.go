@@ -6,8 +6,9 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // filter says which tables to read; the zero family is every family, the empty name every table.

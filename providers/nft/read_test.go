@@ -13,8 +13,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // TestNothingLost counts the expressions in the bytes of each rule and what became of them.

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -258,7 +259,8 @@ func largeTable(rules, elements int) *schema.Table {
 	c := &schema.Chain{Name: "c"}
 	for i := range rules {
 		c.Rules = append(c.Rules, &schema.Rule{Exprs: []schema.Expr{
-			{Name: "meta", Key: "nfproto", DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: []byte{2}},
+			{Name: "meta", Key: "nfproto", DReg: 1},
+			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{2}},
 			{Name: "payload", Base: "network", Offset: 12, Len: 4, DReg: 1},
 			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{10, 0, byte(i >> 8), byte(i)}},
 			{Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}},

@@ -4,8 +4,9 @@ import (
 	"bytes"
 	"slices"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 func decodeSet(b []byte) (s *schema.Set, table string, err error) {

@@ -7,8 +7,9 @@ import (
 	"fmt"
 	"io/fs"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // errStale says that the host does not hold what the change starts from.
@@ -29,14 +30,14 @@ func (p *Provider) do(ctx context.Context, c schema.Change) error {
 		before, okB := asTable(c.Before)
 		after, okA := asTable(c.After)
 		if !okB || !okA || before == nil && after == nil {
-			return fmt.Errorf("not a change of a table")
+			return errors.New("not a change of a table")
 		}
 		return p.transact(ctx, func() (*batch, error) { return p.changeTable(before, after) })
 	case schema.KindNftRule:
 		before, okB := asRule(c.Before)
 		after, okA := asRule(c.After)
 		if !okB || !okA || before == nil && after == nil {
-			return fmt.Errorf("not a change of a rule")
+			return errors.New("not a change of a rule")
 		}
 		return p.transact(ctx, func() (*batch, error) { return p.changeRule(before, after) })
 	}
@@ -300,7 +301,7 @@ func (w *tableWriter) rule(chain string, r *schema.Rule) ([]byte, error) {
 		}
 	}
 	if len(list) > 0xffff-unix.NLA_HDRLEN {
-		return nil, fmt.Errorf("the rule is too long")
+		return nil, errors.New("the rule is too long")
 	}
 	a.bytes(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list)
 	if compat := compatInfo(r); len(compat) > 0 {

@@ -3,11 +3,13 @@ package nft
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 
-	"github.com/vmnet/vmnet/schema"
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 func (w *tableWriter) writeSets() error {
@@ -157,7 +159,7 @@ func encodeElement(list *builder, s *schema.Set, i int) error {
 	concat := len(s.Fields) > 1 || s.Flags&schema.SetConcat != 0
 	interval := s.Flags&schema.SetInterval != 0
 	if len(e.KeyEnd) > 0 && !interval {
-		return fmt.Errorf("an interval in a set without intervals")
+		return errors.New("an interval in a set without intervals")
 	}
 	elem := list.nest(unix.NFTA_LIST_ELEM)
 	if !e.CatchAll {
@@ -206,7 +208,7 @@ func encodeIntervalEnd(list *builder, e *schema.Element) error {
 		last = e.Key
 	}
 	if bytes.Compare(last, e.Key) < 0 {
-		return fmt.Errorf("the interval ends before it begins")
+		return errors.New("the interval ends before it begins")
 	}
 	end, ok := increment(last)
 	if !ok {

@@ -179,7 +179,7 @@ func (s *stepper) mac() error {
 			mac = l.MAC
 		}
 		if *mac == "" {
-			return nil, fmt.Errorf("set address: the link has none")
+			return nil, errors.New("set address: the link has none")
 		}
 		hw, err := net.ParseMAC(*mac)
 		if err != nil {

@@ -134,8 +134,13 @@ func ctStateNames(mask uint32) string {
 		bit  uint32
 		name string
 	}{
-		{xtInvalid, "INVALID"}, {1 << 3, "NEW"}, {1 << 2, "RELATED"}, {1 << 1, "ESTABLISHED"}, {xtUntracked, "UNTRACKED"},
-		{xtSNAT, "SNAT"}, {xtDNAT, "DNAT"},
+		{xtInvalid, "INVALID"},
+		{1 << 3, "NEW"},
+		{1 << 2, "RELATED"},
+		{1 << 1, "ESTABLISHED"},
+		{xtUntracked, "UNTRACKED"},
+		{xtSNAT, "SNAT"},
+		{xtDNAT, "DNAT"},
 	} {
 		if mask&s.bit != 0 {
 			names = append(names, s.name)

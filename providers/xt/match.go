@@ -3,6 +3,7 @@ package xt
 import (
 	"encoding/binary"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -70,7 +71,7 @@ func revs(r ...uint32) []uint32 { return r }
 // port writes a port or a range of ports.
 func portRange(from, to uint16) string {
 	if from == to {
-		return fmt.Sprint(from)
+		return strconv.FormatUint(uint64(from), 10)
 	}
 	return fmt.Sprintf("%d:%d", from, to)
 }

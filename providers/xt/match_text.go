@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/bits"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -295,7 +296,7 @@ func timeOfDay(b blob) result {
 		var list []string
 		for d := 1; d <= 31; d++ {
 			if days&(1<<d) != 0 {
-				list = append(list, fmt.Sprint(d))
+				list = append(list, strconv.Itoa(d))
 			}
 		}
 		w.opt(false, "--monthdays", "%s", strings.Join(list, ","))
@@ -419,7 +420,7 @@ func pick(n byte, names ...string) string {
 	if int(n) < len(names) {
 		return names[n]
 	}
-	return fmt.Sprint(n)
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // socket is struct xt_socket_mtinfo1 to 3.
@@ -531,9 +532,10 @@ func u32Match(b blob) result {
 
 // u32Test is struct xt_u32_test: where to look, eight bytes a step, and what to find there, eight bytes a range.
 func u32Test(b blob, off, most int) string {
-	s := fmt.Sprintf("0x%x", b.u32(off))
+	var s strings.Builder
+	s.WriteString(fmt.Sprintf("0x%x", b.u32(off)))
 	for i := 1; i < min(int(b.u8(off+16*most)), most); i++ {
-		s += pick(b.u8(off+8*i+4), "&", "<<", ">>", "@") + fmt.Sprintf("0x%x", b.u32(off+8*i))
+		s.WriteString(pick(b.u8(off+8*i+4), "&", "<<", ">>", "@") + fmt.Sprintf("0x%x", b.u32(off+8*i)))
 	}
 	values := off + 8*most
 	for i := range min(int(b.u8(off+16*most+1)), most) {
@@ -542,12 +544,12 @@ func u32Test(b blob, off, most int) string {
 			sep = "="
 		}
 		from, to := b.u32(values+8*i), b.u32(values+8*i+4)
-		s += sep + fmt.Sprintf("0x%x", from)
+		s.WriteString(sep + fmt.Sprintf("0x%x", from))
 		if from != to {
-			s += fmt.Sprintf(":0x%x", to)
+			s.WriteString(fmt.Sprintf(":0x%x", to))
 		}
 	}
-	return s
+	return s.String()
 }
 
 // addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1]:80", ":8080".

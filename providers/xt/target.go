@@ -3,6 +3,7 @@ package xt
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -59,14 +60,27 @@ func rejects(ip6 bool, with uint32) (name string, typ, code uint32, ok bool) {
 		typ, code uint32
 	}
 	list := []reject{
-		{"icmp-net-unreachable", 0, 0}, {"icmp-host-unreachable", 0, 1}, {"icmp-proto-unreachable", 0, 2},
-		{"icmp-port-unreachable", 0, 3}, {}, {"icmp-net-prohibited", 0, 9}, {"icmp-host-prohibited", 0, 10},
-		{"tcp-reset", 1, 0}, {"icmp-admin-prohibited", 0, 13},
+		{"icmp-net-unreachable", 0, 0},
+		{"icmp-host-unreachable", 0, 1},
+		{"icmp-proto-unreachable", 0, 2},
+		{"icmp-port-unreachable", 0, 3},
+		{},
+		{"icmp-net-prohibited", 0, 9},
+		{"icmp-host-prohibited", 0, 10},
+		{"tcp-reset", 1, 0},
+		{"icmp-admin-prohibited", 0, 13},
 	}
 	if ip6 {
 		list = []reject{
-			{"icmp6-no-route", 0, 0}, {"icmp6-adm-prohibited", 0, 1}, {}, {"icmp6-addr-unreachable", 0, 3},
-			{"icmp6-port-unreachable", 0, 4}, {}, {"tcp-reset", 1, 0}, {"icmp6-policy-fail", 0, 5}, {"icmp6-reject-route", 0, 6},
+			{"icmp6-no-route", 0, 0},
+			{"icmp6-adm-prohibited", 0, 1},
+			{},
+			{"icmp6-addr-unreachable", 0, 3},
+			{"icmp6-port-unreachable", 0, 4},
+			{},
+			{"tcp-reset", 1, 0},
+			{"icmp6-policy-fail", 0, 5},
+			{"icmp6-reject-route", 0, 6},
 		}
 	}
 	if with >= uint32(len(list)) || list[with].name == "" {
@@ -231,7 +245,7 @@ func toPorts(name string, b blob) result {
 		return result{text: fmt.Sprintf("[%x]", b.b)}
 	}
 	if r.flags&natProtoSpecified != 0 {
-		ports := fmt.Sprint(r.min)
+		ports := strconv.FormatUint(uint64(r.min), 10)
 		if r.min != r.max {
 			ports = fmt.Sprintf("%d-%d", r.min, r.max)
 		}

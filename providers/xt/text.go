@@ -3,6 +3,7 @@ package xt
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 )
 
 // ProtocolName is how iptables -S prints a protocol: by the name that /etc/protocols gives it everywhere.
@@ -10,7 +11,7 @@ func ProtocolName(n byte) string {
 	if name, ok := protocolNames[n]; ok {
 		return name
 	}
-	return fmt.Sprint(n)
+	return strconv.FormatUint(uint64(n), 10)
 }
 
 // protocolNames are those of the IANA in Debian's /etc/protocols.

@@ -41,7 +41,8 @@ func TestLowered(t *testing.T) {
 	}{
 		{
 			"one port", Match(Extension{"ip", "tcp", 0, cat(le16(0), le16(65535), le16(22), le16(22), []byte{0, 0, 0, 0})}),
-			[]schema.Expr{payload("transport", 2, 2), cmp(false, []byte{0, 22})}, "-m tcp --dport 22",
+			[]schema.Expr{payload("transport", 2, 2), cmp(false, []byte{0, 22})},
+			"-m tcp --dport 22",
 		},
 		{
 			"a negated range", Match(Extension{"ip", "udp", 0, cat(le16(10), le16(20), le16(0), le16(65535), []byte{1, 0})}),
@@ -50,19 +51,23 @@ func TestLowered(t *testing.T) {
 		},
 		{
 			"states", Match(Extension{"ip", "conntrack", 3, conntrack(6, false)}),
-			[]schema.Expr{ct("state", ""), mask(host32(6)), cmp(true, host32(0))}, "-m conntrack --ctstate RELATED,ESTABLISHED",
+			[]schema.Expr{ct("state", ""), mask(host32(6)), cmp(true, host32(0))},
+			"-m conntrack --ctstate RELATED,ESTABLISHED",
 		},
 		{
 			"the bit of untracked is another one", Match(Extension{"ip", "conntrack", 3, conntrack(xtUntracked, false)}),
-			[]schema.Expr{ct("state", ""), mask(host32(64)), cmp(true, host32(0))}, "-m conntrack --ctstate UNTRACKED",
+			[]schema.Expr{ct("state", ""), mask(host32(64)), cmp(true, host32(0))},
+			"-m conntrack --ctstate UNTRACKED",
 		},
 		{
 			"a negated state", Match(Extension{"ip", "conntrack", 3, conntrack(8, true)}),
-			[]schema.Expr{ct("state", ""), mask(host32(8)), cmp(false, host32(0))}, "-m conntrack ! --ctstate NEW",
+			[]schema.Expr{ct("state", ""), mask(host32(8)), cmp(false, host32(0))},
+			"-m conntrack ! --ctstate NEW",
 		},
 		{
 			"DNAT is a status", Match(Extension{"ip", "conntrack", 3, conntrack(xtDNAT, false)}),
-			[]schema.Expr{ct("status", ""), mask(host32(32)), cmp(true, host32(0))}, "-m conntrack --ctstate DNAT",
+			[]schema.Expr{ct("status", ""), mask(host32(32)), cmp(true, host32(0))},
+			"-m conntrack --ctstate DNAT",
 		},
 		{
 			"a mark is set in part", Target(Extension{"ip", "MARK", 2, cat(host32(1), host32(0xff))}),
@@ -70,11 +75,13 @@ func TestLowered(t *testing.T) {
 				meta("mark"),
 				{Name: "bitwise", SReg: 1, DReg: 1, Len: 4, Op: "bool", Data: host32(0xffffff00), Data2: host32(1)},
 				{Name: "meta", Key: "mark", SReg: 1, Write: true},
-			}, "MARK --set-xmark 0x1/0xff",
+			},
+			"MARK --set-xmark 0x1/0xff",
 		},
 		{
 			"TCPMSS lets go on", Target(Extension{"ip", "TCPMSS", 0, le16(0xffff)}),
-			[]schema.Expr{{Name: "log", Key: "TCPMSS", Text: "TCPMSS --clamp-mss-to-pmtu"}}, "TCPMSS --clamp-mss-to-pmtu",
+			[]schema.Expr{{Name: "log", Key: "TCPMSS", Text: "TCPMSS --clamp-mss-to-pmtu"}},
+			"TCPMSS --clamp-mss-to-pmtu",
 		},
 	} {
 		if !reflect.DeepEqual(tt.got.Exprs, tt.want) || tt.got.Text != tt.text {

@@ -186,8 +186,12 @@ func (l *loader) subnet(i *instance, name string) field[netip.Prefix] {
 // usableSubnet refuses prefixes that no network of guests can have.
 func usableSubnet(p netip.Prefix) (netip.Prefix, string) {
 	taken := []struct{ prefix, what string }{
-		{"0.0.0.0/8", "this host on this network"}, {"127.0.0.0/8", "loopback"}, {"224.0.0.0/3", "multicast and reserved"},
-		{"::/127", "loopback"}, {"fe80::/10", "link-local"}, {"ff00::/8", "multicast"},
+		{"0.0.0.0/8", "this host on this network"},
+		{"127.0.0.0/8", "loopback"},
+		{"224.0.0.0/3", "multicast and reserved"},
+		{"::/127", "loopback"},
+		{"fe80::/10", "link-local"},
+		{"ff00::/8", "multicast"},
 	}
 	for _, t := range taken {
 		if r := netip.MustParsePrefix(t.prefix); r.Overlaps(p) {

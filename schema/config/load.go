@@ -186,8 +186,7 @@ func (l *loader) unread(detail string) {
 
 // cause takes the path off an error that the message already names.
 func cause(err error) error {
-	var p *fs.PathError
-	if errors.As(err, &p) {
+	if p, ok := errors.AsType[*fs.PathError](err); ok {
 		return p.Err
 	}
 	return err

@@ -1,6 +1,10 @@
 package ruleset
 
-import "github.com/vmnet/vmnet/schema"
+import (
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
 
 // filterForward decides on what passes through the host.
 func (b *builder) filterForward(policies []*schema.Rule) *schema.Chain {
@@ -75,8 +79,8 @@ func addPolicies(c *schema.Chain, policies []*schema.Rule) {
 
 // untilLastDrop cuts off the accepts behind the last drop: the policy of the chain is accept.
 func untilLastDrop(rules []*schema.Rule) []*schema.Rule {
-	for i := len(rules) - 1; i >= 0; i-- {
-		if v := rules[i].Exprs[len(rules[i].Exprs)-1].Verdict; v != nil && v.Kind == "drop" {
+	for i, rule := range slices.Backward(rules) {
+		if v := rule.Exprs[len(rule.Exprs)-1].Verdict; v != nil && v.Kind == "drop" {
 			return rules[:i+1]
 		}
 	}

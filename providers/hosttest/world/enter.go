@@ -98,8 +98,7 @@ func reexec(cmd, fallback *exec.Cmd) (int, error) {
 		}
 	}()
 	err = cmd.Wait()
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		if s, ok := exit.Sys().(syscall.WaitStatus); ok && s.Signaled() {
 			return 128 + int(s.Signal()), nil
 		}

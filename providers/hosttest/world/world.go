@@ -225,8 +225,7 @@ func removeLinks(names []string) error {
 	var errs []error
 	for _, name := range names {
 		l, err := netlink.LinkByName(name)
-		var gone netlink.LinkNotFoundError
-		if errors.As(err, &gone) {
+		if _, ok := errors.AsType[netlink.LinkNotFoundError](err); ok {
 			continue
 		}
 		if err == nil {
