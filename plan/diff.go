@@ -21,7 +21,9 @@ func (r *resolved) diff() []*draft {
 		}
 	}
 	for o := range r.want.All() {
-		b.wanted(o, moved[o.Ref()])
+		if !r.unseen(o.Ref()) {
+			b.wanted(o, moved[o.Ref()])
+		}
 	}
 	for _, m := range r.moves {
 		b.move(m)
@@ -33,6 +35,26 @@ func (r *resolved) diff() []*draft {
 	}
 	b.releasePorts()
 	return b.drafts
+}
+
+// unseen tells whether objects of this kind could not be read for lack of privileges, and says so once: what was not seen is
+// not called missing.
+func (r *resolved) unseen(ref schema.Ref) bool {
+	part := map[schema.Kind]string{
+		schema.KindTable: "nftables", schema.KindLink: "links", schema.KindAddress: "links", schema.KindRoute: "links",
+		schema.KindSysctl: "sysctls", schema.KindFile: "files",
+	}[ref.Kind]
+	if part == "" || !slices.Contains(r.live.Blind, part) {
+		return false
+	}
+	f := Finding{
+		Code: "VN404", Severity: "warning", Title: part + " could not be read", Address: r.addresses[ref], Object: ref.String(),
+		Origin: r.origin(ref), Detail: "Whether it is as the file says is not known. Run as root, or with CAP_NET_ADMIN.",
+	}
+	if !slices.ContainsFunc(r.findings, func(x Finding) bool { return x.Code == f.Code && x.Title == f.Title }) {
+		r.findings = append(r.findings, f)
+	}
+	return true
 }
 
 type differ struct {

@@ -12,6 +12,7 @@ import (
 func (r *resolved) explain(drafts []*draft) {
 	seen := map[string]bool{}
 	for _, d := range drafts {
+		r.weigh(d)
 		f, ok := r.findingFor(d)
 		if !ok {
 			continue
@@ -35,6 +36,32 @@ func (r *resolved) explain(drafts []*draft) {
 	}
 	r.carrier()
 	r.moveFindings()
+}
+
+// weigh sets the risk of changes to links that somebody may be using.
+func (r *resolved) weigh(d *draft) {
+	before, ok := d.change.Before.(*schema.Link)
+	after, both := d.change.After.(*schema.Link)
+	if !ok || !both || d.action != "" {
+		return
+	}
+	worse := func(risk Risk, hurts string) {
+		if risk > d.risk {
+			d.risk, d.hurts = risk, hurts
+		}
+	}
+	if m := before.Master; m != nil && *m != "" {
+		worse(RiskDrop, fmt.Sprintf("whoever uses %s through %s loses it", *m, before.Name))
+	}
+	if after.Up != nil && !*after.Up {
+		worse(RiskDrop, "everything that passes "+before.Name+" stops")
+	}
+	if before.MAC != nil && *before.MAC != "" {
+		worse(RiskBlip, "neighbours of "+before.Name+" must learn its new address")
+	}
+	if live := r.live.Link(before.Name); before.MTU != nil && live != nil && live.Up != nil && *live.Up {
+		worse(RiskBlip, "some network cards pause while their MTU changes")
+	}
 }
 
 // findingFor says what is wrong when a draft is needed. Steps of a move, a reset or a removal are explained where they
@@ -188,9 +215,9 @@ func (h *healer) collect(ordered []*draft, steps []Step) []Finding {
 			if !f.Fixes[i].Chosen {
 				continue
 			}
-			for _, s := range steps {
-				if slices.Contains(s.Codes, f.Code) && s.Address == f.Address {
-					f.Fixes[i].Steps = append(f.Fixes[i].Steps, s.ID)
+			for n, d := range ordered {
+				if slices.Contains(h.healing[key], d) {
+					f.Fixes[i].Steps = append(f.Fixes[i].Steps, steps[n].ID)
 				}
 			}
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
@@ -19,7 +20,7 @@ const (
 // of a foreign rule. unchanged says that no step was found yet: then both states are the same and are judged once.
 func (h *healer) check(unchanged bool) ([]Check, error) {
 	checks := make([]Check, len(h.r.Goals))
-	for i, res := range h.judgeAll(h.r.live, true) {
+	for i, res := range h.judgeAll(settled(h.r.live), true) {
 		checks[i] = Check{Goal: h.r.Goals[i], Before: res, After: res}
 	}
 	if !unchanged {
@@ -51,6 +52,24 @@ func (h *healer) note(c *Check) {
 			h.breaks[x.String()] = appendNew(h.breaks[x.String()], c.Goal.Name)
 		}
 	}
+}
+
+// settled is a state in which duplicate address detection is over: addresses that are still being checked count as usable.
+// Where no guest runs, a bridge has no carrier and its addresses stay tentative for ever; that is not a fault.
+func settled(s *schema.State) *schema.State {
+	out := s
+	for a := range schema.Each[*schema.Address](s) {
+		if a.Facts == nil || !a.Facts.Tentative || a.Facts.DADFailed {
+			continue
+		}
+		if out == s {
+			out = s.Clone()
+		}
+		c := schema.Clone(a).(*schema.Address)
+		c.Facts.Tentative = false
+		out.Put(c)
+	}
+	return out
 }
 
 func (h *healer) foreseen(checks []Check) {
@@ -112,6 +131,12 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 			if rely {
 				h.rely(res)
 			}
+			if g.Allow && res.Verdict == trace.Block && h.notRunning(res) {
+				return CheckResult{Status: "unknown", Why: "the guest is not running: " + res.Decider.Ref.Name + " has no carrier"}
+			}
+			if g.Allow && res.Verdict == trace.Pass && h.bare(g, res) {
+				return CheckResult{Status: "fail", Why: "the packet leaves with the guest's own address: nothing masquerades it", Traces: []trace.Result{res}}
+			}
 			switch {
 			case res.Verdict == trace.Depends:
 				open = append(open, res)
@@ -127,6 +152,25 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 		return CheckResult{Status: "depends", Why: why(open[0]), Traces: open[:1]}
 	}
 	return CheckResult{Status: "ok"}
+}
+
+// notRunning tells whether a packet dies because nothing is at the other end of a guest's device.
+func (h *healer) notRunning(res trace.Result) bool {
+	if res.Decider == nil || res.Decider.Code != trace.CodeNoCarrier {
+		return false
+	}
+	return slices.ContainsFunc(h.r.Guests, func(g schema.Guest) bool { return g.Device == res.Decider.Ref.Name })
+}
+
+// bare tells whether a packet that a nat network must masquerade leaves as it is.
+func (h *healer) bare(g *schema.Goal, res trace.Result) bool {
+	n := h.r.network(g.From.Address)
+	if n == nil || n.Mode != "nat" || g.To.Kind != "outside" || !g.Implied {
+		return false
+	}
+	return !slices.ContainsFunc(res.Hops, func(hop trace.Hop) bool {
+		return strings.HasPrefix(hop.Action, "masquerade") || strings.HasPrefix(hop.Action, "snat")
+	})
 }
 
 func (h *healer) rely(res trace.Result) {
@@ -268,7 +312,8 @@ func (h *healer) representatives(s *schema.State, e schema.Endpoint, prefixes []
 	}
 	for _, guest := range h.r.guestsOf[e.Address] {
 		for _, ip := range guest.IPs {
-			if len(out) < 2 && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) }) {
+			// Of one subnet: between two the host routes.
+			if len(out) < 2 && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) && (len(out) == 0 || p.Contains(out[0].addr)) }) {
 				add(ip, guest.Device)
 			}
 		}
@@ -280,7 +325,11 @@ func (h *healer) representatives(s *schema.State, e schema.Endpoint, prefixes []
 		return out
 	}
 	// Two, where there is room: guests of one network talk to each other.
-	for _, p := range append(slices.Clone(prefixes), prefixes[0]) {
+	p := prefixes[0]
+	if i := slices.IndexFunc(prefixes, func(p netip.Prefix) bool { return len(out) > 0 && p.Contains(out[0].addr) }); i >= 0 {
+		p = prefixes[i]
+	}
+	for range 2 {
 		if a, ok := h.unused(p, taken); ok && len(out) < 2 {
 			add(a, "")
 		}

@@ -72,10 +72,10 @@ func (h *healer) fileDrafts() []*draft {
 	var out []*draft
 	for f := range schema.Each[*schema.File](h.r.live) {
 		content, _ := withoutMarkedLines(f.Content)
-		var last *draft
+		var from []*draft
 		for _, d := range h.remedies {
 			if edited := editSaved(f.Path, content, d); edited != content {
-				content, last = edited, d
+				content, from = edited, append(from, d)
 			}
 		}
 		if content == f.Content {
@@ -86,12 +86,22 @@ func (h *healer) fileDrafts() []*draft {
 		d := newDraft(f, &after)
 		d.because = "the saved ruleset would bring back at boot what was repaired live; a copy of the file is kept beside it"
 		d.codes = []string{"VN403"}
-		if last != nil {
-			d.address, d.codes = last.address, last.codes
+		for _, r := range from {
+			d.address, d.codes = r.address, r.codes
+			h.alsoHeals(r, d)
 		}
 		out = append(out, d)
 	}
 	return out
+}
+
+// alsoHeals notes that a step belongs to what another heals.
+func (h *healer) alsoHeals(known, more *draft) {
+	for key, ds := range h.healing {
+		if slices.Contains(ds, known) && !slices.Contains(ds, more) {
+			h.healing[key] = append(ds, more)
+		}
+	}
 }
 
 // editSaved makes a remedy in the text of iptables-save as well, where that has the same rule.

@@ -92,6 +92,7 @@ func (r *resolved) foresee(ordered []*draft) (*healer, error) {
 			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
 		}
 	}
+	h.state = settled(h.state)
 	return h, nil
 }
 

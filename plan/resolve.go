@@ -59,6 +59,7 @@ func resolve(live *schema.State, d *schema.Desired) *resolved {
 	}
 	r.findGuests()
 	r.missingLinks()
+	r.missingUplinks()
 	r.bridges()
 	r.ports()
 	r.isolation()
@@ -143,14 +144,27 @@ func (r *resolved) missingLinks() {
 		f := Finding{
 			Code: "VN101", Severity: "error", Title: fmt.Sprintf("device %s does not exist", l.Name), Address: address,
 			Object: ref.String(), Origin: r.origin(ref),
-			Detail: "vmnet does not make network cards or taps; it configures them when they are there.",
-			Fixes:  []Fix{{Title: "correct the name, or start what provides the device", WhyNot: "only you know which device is meant"}},
+			Detail: "vmnet does not make network cards or taps; it configures them when they are there. Correct the name, or start what provides the device.",
 		}
 		if strings.HasPrefix(address, "guest.") {
 			f.Severity = "warning"
 			f.Detail = "The guest's device is made by its hypervisor: most likely the guest is not running."
 		}
 		r.findings = append(r.findings, f)
+	}
+}
+
+// missingUplinks names declared uplinks that are neither there nor made by this file: nothing would be masqueraded.
+func (r *resolved) missingUplinks() {
+	for _, n := range r.Networks {
+		if n.Uplink == "" || r.live.Link(n.Uplink) != nil || r.want.Link(n.Uplink) != nil {
+			continue
+		}
+		r.findings = append(r.findings, Finding{
+			Code: "VN101", Severity: "error", Title: fmt.Sprintf("uplink %s of %s does not exist", n.Uplink, n.Address), Address: n.Address,
+			Object: schema.LinkRef(n.Uplink).String(), Origin: r.Blocks[n.Address],
+			Detail: "Guests would leave by another link, and with their own address: only what leaves by the uplink is masqueraded. Correct the name.",
+		})
 	}
 }
 

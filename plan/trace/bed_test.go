@@ -39,6 +39,8 @@ type bed struct {
 	send int   // of the host
 	rt   *rtnl.Provider
 	nft  *nft.Provider
+	// round counts rulesets.
+	round uint16
 }
 
 // end is a place where frames are made and seen.
@@ -230,13 +232,14 @@ func (b *bed) state(ctx context.Context, more ...schema.Object) (*schema.State, 
 // parcel is a packet of the test: which one, and what it says on the wire.
 type parcel struct {
 	tag          uint32
+	round        uint16 // of rules: what comes late from an earlier one is not mistaken
 	proto        byte
 	src, dst     netip.Addr
 	sport, dport uint16
 }
 
 func (p parcel) answer() parcel {
-	return parcel{p.tag, p.proto, p.dst, p.src, p.dport, p.sport}
+	return parcel{p.tag, p.round, p.proto, p.dst, p.src, p.dport, p.sport}
 }
 
 // wire kinds of a packet.
@@ -246,9 +249,10 @@ const (
 	kindLater
 )
 
-// payload is the transport header and a tag: 'v', kind, tag.
+// payload is the transport header and a mark: 'v', kind, tag, round.
 func (p parcel) payload(kind int) []byte {
 	mark := binary.BigEndian.AppendUint32([]byte{'v', byte(kind)}, p.tag)
+	mark = binary.BigEndian.AppendUint16(mark, p.round)
 	var h []byte
 	switch p.proto {
 	case 6:
@@ -337,7 +341,7 @@ func parse(b []byte) (p parcel, kind int, ok bool) {
 		return p, 0, false
 	}
 	n := map[byte]int{6: 20, 17: 8, 1: 8, 58: 8}[p.proto]
-	if n == 0 || len(body) < n+6 || body[n] != 'v' {
+	if n == 0 || len(body) < n+8 || body[n] != 'v' {
 		return p, 0, false
 	}
 	if p.proto == 6 || p.proto == 17 {
@@ -348,6 +352,7 @@ func parse(b []byte) (p parcel, kind int, ok bool) {
 	}
 	kind = int(body[n+1])
 	p.tag = binary.BigEndian.Uint32(body[n+2:])
+	p.round = binary.BigEndian.Uint16(body[n+6:])
 	return p, kind, true
 }
 
@@ -437,7 +442,7 @@ func (b *bed) collect(kind int) map[uint32]arrived {
 				if ll, ok := from.(*unix.SockaddrLinklayer); ok && ll.Pkttype == unix.PACKET_OUTGOING || n < 15 || !bytes.Equal(buf[:6], e.mac) {
 					continue
 				}
-				if p, k, ok := parse(buf[14:n]); ok && k == kind {
+				if p, k, ok := parse(buf[14:n]); ok && k == kind && p.round == b.round {
 					out[p.tag] = arrived{name, p}
 				}
 			}
@@ -450,7 +455,7 @@ func (b *bed) collect(kind int) map[uint32]arrived {
 					break
 				}
 				got = true
-				if p, k, ok := parse(buf[:n]); ok && k == kind {
+				if p, k, ok := parse(buf[:n]); ok && k == kind && p.round == b.round {
 					if _, seen := out[p.tag]; !seen {
 						out[p.tag] = arrived{"h", p}
 					}
@@ -476,6 +481,7 @@ type probe struct {
 
 // newProbe makes the flow as vmnet would be asked.
 func (b *bed) newProbe(p parcel) probe {
+	p.round = b.round
 	pr := probe{from: b.endOf(p.src), p: p}
 	f := trace.Flow{Src: p.src, Dst: p.dst, SrcPort: p.sport, DstPort: p.dport, Proto: map[byte]string{1: "icmp", 6: "tcp", 17: "udp", 58: "icmp"}[p.proto]}
 	if e := b.ends[pr.from]; e != nil {
@@ -530,5 +536,6 @@ func (b *bed) ask(probes []probe) (map[uint32]string, error) {
 
 // reset takes rules and connections away.
 func (b *bed) reset() error {
+	b.round++
 	return errors.Join(runInput("flush ruleset\n", "nft", "-f", "-"), netlink.ConntrackTableFlush(netlink.ConntrackTable))
 }

@@ -249,7 +249,7 @@ func (w *Walker) hidden(e ending, st []station) bool {
 }
 
 func (w *Walker) blindResult(f Flow, r *run) Result {
-	r.stations = append(r.stations, station{half: "request", stage: "local", rule: -1, text: "could not be read: " + strings.Join(w.blind, ", "), action: "depends", v: r.p.view()})
+	r.stations = append(r.stations, station{half: "request", stage: "local", rule: -1, text: "rules that could not be read (" + strings.Join(w.blind, ", ") + ")", action: "depends", v: r.p.view()})
 	return r.result(f, ending{Depends, "request", len(r.stations) - 1})
 }
 
