@@ -5,7 +5,6 @@ import (
 	"io/fs"
 	"slices"
 	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +24,9 @@ func noSysctl(*schema.Sysctl) error {
 	return fmt.Errorf("there is no such setting: %w", fs.ErrNotExist)
 }
 
-// setSysctl writes a setting.
+// setSysctl writes a setting. The kernel hands a new default of IPv4 on to links that never had an address, unless the default
+// was ever written before they were made (devinet_copy_dflt_conf). Neither is to be seen; at boot sysctl.d writes those that
+// matter, so here links keep what they have.
 func (h *host) setSysctl(c *schema.Sysctl) error {
 	if family, link, name, ok := schema.SplitLinkSysctl(c.Key); ok {
 		return h.setLinkSysctl(family, link, name, c)
@@ -47,9 +48,6 @@ func (h *host) setSysctl(c *schema.Sysctl) error {
 	case disable6All: // addrconf_disable_change
 		h.follow("net.ipv6.conf.default.disable_ipv6", c.Value)
 		return h.eachLink("ipv6", "disable_ipv6", c.Value)
-	}
-	if name, ok := strings.CutPrefix(c.Key, "net.ipv4.conf.default."); ok && name != "forwarding" {
-		h.spreadDefault(name, old, c.Value)
 	}
 	return nil
 }
@@ -73,18 +71,6 @@ func (h *host) eachLink(family, name, value string) error {
 		}
 	}
 	return nil
-}
-
-// spreadDefault hands a new default on to the links that never had an IPv4 address and were not given a value of their own
-// (devinet_copy_dflt_conf). Neither is to be seen: links without an address that have the old default are taken for such.
-func (h *host) spreadDefault(name, from, to string) {
-	for _, r := range slices.Clone(h.Refs(schema.KindLink)) {
-		key := schema.LinkSysctl("ipv4", r.Name, name)
-		if v, ok := h.Sysctl(key); ok && v == from && len(h.addresses(r.Name, true)) == 0 {
-			h.touch(r)
-			h.SetLinkSysctl(key, to)
-		}
-	}
 }
 
 func (h *host) setLinkSysctl(family, link, name string, c *schema.Sysctl) error {

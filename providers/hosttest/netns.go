@@ -62,9 +62,12 @@ func (n *Namespace) open(root string) error {
 			return err
 		}
 	}
-	for _, key := range []string{"all", "default"} {
-		if err := os.WriteFile("/proc/sys/net/ipv6/conf/"+key+"/accept_dad", []byte("0"), 0o644); err != nil {
-			return fmt.Errorf("switch duplicate address detection off: %w", err)
+	for key, value := range map[string]string{
+		"ipv6/conf/all/accept_dad": "0", "ipv6/conf/default/accept_dad": "0",
+		"ipv4/conf/default/rp_filter": "0", // written, as sysctl.d does at boot, it is not handed on to links: see plan/sim
+	} {
+		if err := os.WriteFile("/proc/sys/net/"+key, []byte(value), 0o644); err != nil {
+			return fmt.Errorf("prepare settings: %w", err)
 		}
 	}
 	h, err := providers.Open(providers.Options{FileRoot: root, Sysctls: moreSysctls()})
