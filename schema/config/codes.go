@@ -60,6 +60,7 @@ const (
 	codeSysctl           Code = "VN746"
 	codeLiveOverlap      Code = "VN750"
 	codeLivePort         Code = "VN751"
+	codeLiveDevice       Code = "VN752"
 )
 
 // Codes lists every code of the language, in order.
@@ -120,6 +121,7 @@ func networkCodes() []CodeInfo {
 		{codeSysctl, "Invalid sysctl", "A kernel setting of the network has a key such as net.core.somaxconn, and one value.", "Correct the key or the value."},
 		{codeLiveOverlap, "Subnet in use on this host", "The host already has an address or route there, so packets for one would go to the other.", "Choose another subnet, or remove what uses it."},
 		{codeLivePort, "Port in use on this host", "A program of the host serves this port; the forward would take its clients away.", "Forward another port, or stop the program."},
+		{codeLiveDevice, "Device is not a bridge", "A network's device is a bridge, and the host has a link of that name that is something else: it cannot become one.", "Choose another device."},
 	}
 }
 

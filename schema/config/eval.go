@@ -224,7 +224,7 @@ func (l *loader) evalReference(x *hclsyntax.ScopeTraversalExpr, i *instance) cty
 		if index, ok := step.(hcl.TraverseIndex); ok && l.noSuchInstance(x, len(x.Traversal)-len(rest)+n, index, v, i) {
 			return cty.DynamicVal
 		}
-		next, diags := step.(hcl.Traverser).TraversalStep(v)
+		next, diags := step.TraversalStep(v)
 		if diags.HasErrors() {
 			l.adopt(codeUnknownReference, i.placeOf(x), diags)
 			return cty.DynamicVal

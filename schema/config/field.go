@@ -232,7 +232,7 @@ func deviceName(s string) (string, string) {
 	case s == "":
 		return s, "A device has a name; this one is empty."
 	case len(s) > 15:
-		return s, fmt.Sprintf("The device name %q has %d bytes; the kernel takes at most 15. Set device to a shorter one, such as %q.", s, len(s), shorten(s))
+		return s, fmt.Sprintf("The device name %q has %d bytes; the kernel takes at most 15. Set device to a shorter one%s.", s, len(s), shorterName(s))
 	case s == "." || s == "..":
 		return s, fmt.Sprintf("%q cannot be the name of a device.", s)
 	case s == "lo" || s == "all" || s == "default":
@@ -244,6 +244,14 @@ func deviceName(s string) (string, string) {
 		}
 	}
 	return s, ""
+}
+
+// shorterName is ", such as x", or "" where nothing is left of a name to make one of: labels may be of any script.
+func shorterName(s string) string {
+	if short := shorten(s); short != "" && !strings.HasPrefix(short, ".") {
+		return fmt.Sprintf(", such as %q", short)
+	}
+	return ""
 }
 
 // shorten suggests a name that fits.

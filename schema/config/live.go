@@ -10,7 +10,7 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// CheckLive compares the configuration with a live host: subnets that overlap an address or a route of something else,
+// CheckLive compares the configuration with a live host: devices of networks that are no bridges, subnets that overlap an address or a route of something else,
 // whichever of the two contains the other, and forwarded ports that a program of the host serves. Devices of the file,
 // their ports, and whatever bears our mark do not count: they are, or will be, as the file says. Nil for a configuration
 // with errors.
@@ -34,6 +34,7 @@ func (r *Result) CheckLive(live *schema.State) hcl.Diagnostics {
 	for route := range schema.Each[*schema.Route](live) {
 		c.route(route)
 	}
+	c.devices(r.loader.networks)
 	c.listeners(r.loader.forwards)
 	return sorted(c.diags)
 }
@@ -72,6 +73,40 @@ func (c *liveCheck) overlapping(p netip.Prefix) []netSubnet {
 	return c.subnets[from:to]
 }
 
+// devices finds networks whose device is something else on this host: a link keeps its kind for life (ip-link(8)), so the
+// bridge cannot be made as long as that link has the name.
+func (c *liveCheck) devices(networks []*network) {
+	for _, n := range networks {
+		if !n.device.ok() {
+			continue
+		}
+		if l := c.live.Link(n.device.v); l != nil && l.Type != "bridge" {
+			c.fail(codeLiveDevice, n.device.at, "%s needs a bridge of its own, and on this host %s is %s. Choose another device, such as device = %q.",
+				n.address(), l.Name, kindOfLink(l), c.freeName(l.Name))
+		}
+	}
+}
+
+// kindOfLink says what a link that is no bridge is.
+func kindOfLink(l *schema.Link) string {
+	switch l.Type {
+	case "", "device":
+		return "a network card"
+	case "loopback":
+		return "the loopback device"
+	}
+	return "a link of type " + l.Type
+}
+
+// freeName is a name for a bridge that no link of the host has yet.
+func (c *liveCheck) freeName(taken string) string {
+	name := shorten("br-" + taken)
+	for n := 0; c.live.Link(name) != nil || c.own[name]; n++ {
+		name = fmt.Sprintf("br%d", n)
+	}
+	return name
+}
+
 func (c *liveCheck) address(a *schema.Address) {
 	if c.own[a.Link] || schema.Owned(a) {
 		return
@@ -82,7 +117,7 @@ func (c *liveCheck) address(a *schema.Address) {
 		p, what = *a.Peer, fmt.Sprintf("%s leads to %s", a.Link, *a.Peer)
 	}
 	for _, s := range c.overlapping(p) {
-		c.conflict(s, a.Link, what)
+		c.conflict(s, a.Link, a.Peer == nil || !a.Peer.IsValid(), what)
 	}
 }
 
@@ -104,11 +139,13 @@ func (c *liveCheck) route(r *schema.Route) {
 		if len(devices) == 0 && r.Dst.Bits() < s.prefix.Bits() {
 			continue
 		}
-		c.conflict(s, device, fmt.Sprintf("there is the route %q", r))
+		c.conflict(s, device, !r.Gateway.IsValid() && len(r.NextHops) == 0, fmt.Sprintf("there is the route %q", r))
 	}
 }
 
-func (c *liveCheck) conflict(s netSubnet, link, what string) {
+// conflict tells that a subnet is in use by a link. direct says that the machines of the subnet are on the link itself, not
+// behind a router or a tunnel: then a bridge may be the very network that the file means.
+func (c *liveCheck) conflict(s netSubnet, link string, direct bool, what string) {
 	k := liveConflict{s.prefix, link}
 	if c.seen[k] {
 		return
@@ -119,7 +156,7 @@ func (c *liveCheck) conflict(s netSubnet, link, what string) {
 		return
 	}
 	cure := ""
-	if link != "" {
+	if l := c.live.Link(link); l != nil && l.Type == "bridge" && direct {
 		cure = fmt.Sprintf(" If %s is meant to be this network, write device = %q.", link, link)
 	}
 	c.fail(codeLiveOverlap, s.at, "%s of %s is in use on this host: %s. Choose another subnet, or remove what uses it.%s", s.prefix, s.network.address(), what, cure)
@@ -140,7 +177,7 @@ func (c *liveCheck) listeners(forwards []*forward) {
 			if who == "" {
 				who = "a program"
 			}
-			c.fail(codeLivePort, f.ports.at, "%s listens on %s port %d of this host (%s); %s would take its clients away. Forward another port, or stop it.", who, s.Proto, s.Port, s.Addr, f.inst.address)
+			c.fail(codeLivePort, f.ports.at, "Port %d (%s) of this host is served by %s on %s; %s would take its clients away. Forward another port, or stop it.", s.Port, s.Proto, who, s.Addr, f.inst.address)
 		}
 	}
 }

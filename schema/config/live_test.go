@@ -59,6 +59,9 @@ func TestCheckLive(t *testing.T) {
 		want string // "code line", … of what is said
 	}{
 		{"nothing", nil, ""},
+		{"our device is a network card", []schema.Object{&schema.Link{Name: "virbr-lab", Type: "device"}}, "VN752 3"},
+		{"and a dummy by another network's label", []schema.Object{&schema.Link{Name: "six", Type: "dummy"}, &schema.Link{Name: "br0", Type: "bond"}}, "VN752 7, VN752 13"},
+		{"our device is a bridge already", []schema.Object{&schema.Link{Name: "virbr-lab", Type: "bridge"}}, ""},
 		{"an address in our subnet", []schema.Object{address("docker0", "10.20.0.7/32")}, "VN750 4"},
 		{"our subnet in the network of an address", []schema.Object{address("wg0", "10.0.0.1/8")}, "VN750 4, VN750 8"},
 		{"the same network; its route is not told again", []schema.Object{address("virbr0", "10.20.0.1/24"), route("virbr0", "10.20.0.0/24")}, "VN750 4"},
@@ -98,8 +101,25 @@ func TestCheckLive(t *testing.T) {
 			}
 		})
 	}
-	text := render(r.CheckLive(schema.NewState(address("docker0", "10.20.0.7/16"), route("wg0", "10.30.0.128/25"), address("wlan0", "192.0.2.77/24"), listener("tcp", "0.0.0.0", 8005))), r.Files)
+	text := render(r.CheckLive(schema.NewState(address("docker0", "10.20.0.7/16"), link("docker0", "", ""), &schema.Link{Name: "br0", Type: "device"}, route("wg0", "10.30.0.128/25"), address("wlan0", "192.0.2.77/24"), listener("tcp", "0.0.0.0", 8005))), r.Files)
 	golden(t, "testdata/live.golden", text)
+	// A bridge is proposed only where the machines of the subnet are on it.
+	virbr0 := link("virbr0", "", "")
+	for _, tt := range []struct {
+		name    string
+		live    []schema.Object
+		propose bool
+	}{
+		{"an address of a bridge", []schema.Object{virbr0, address("virbr0", "10.20.0.1/24")}, true},
+		{"an on-link route of a bridge", []schema.Object{virbr0, route("virbr0", "10.20.0.0/24")}, true},
+		{"a route by a router behind a bridge", []schema.Object{virbr0, &schema.Route{Table: 254, Dst: netip.MustParsePrefix("10.20.0.0/24"), Link: "virbr0", Gateway: netip.MustParseAddr("192.0.2.1")}}, false},
+		{"an address of a network card", []schema.Object{&schema.Link{Name: "eno9", Type: "device"}, address("eno9", "10.20.0.1/24")}, false},
+		{"an address of a tunnel", []schema.Object{&schema.Link{Name: "wg0", Type: "wireguard"}, address("wg0", "10.20.0.1/24")}, false},
+	} {
+		if text := render(r.CheckLive(schema.NewState(tt.live...)), r.Files); strings.Contains(text, "write device = ") != tt.propose || !strings.Contains(text, "VN750") {
+			t.Errorf("%s: proposed is not %t:\n%s", tt.name, tt.propose, text)
+		}
+	}
 }
 
 func TestCheckLiveOfNothing(t *testing.T) {

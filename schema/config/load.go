@@ -93,16 +93,15 @@ type loader struct {
 	given     map[string]givenValue // values for variables
 	roots     map[string]*cachedRoot
 
-	settings     schema.Settings
-	settingsNode *node
-	byID         map[string]any // *network and *guest by address
-	networks     []*network
-	guests       []*guest
-	forwards     []*forward
-	policies     []*policy
-	expects      []*expect
-	adapters     []*adapter
-	sysctls      []*sysctl
+	settings schema.Settings
+	byID     map[string]any // *network and *guest by address
+	networks []*network
+	guests   []*guest
+	forwards []*forward
+	policies []*policy
+	expects  []*expect
+	adapters []*adapter
+	sysctls  []*sysctl
 }
 
 func newLoader(o Options) *loader {

@@ -76,7 +76,7 @@ func (l *loader) flow(i *instance) flow {
 	before := len(l.diags)
 	f := flow{from: l.ends(i, "from"), to: l.ends(i, "to"), services: l.services(i)}
 	f.bad = len(l.diags) > before
-	l.checkFamilies(i, f)
+	l.checkFamilies(f)
 	return f
 }
 
@@ -246,7 +246,7 @@ func (e end) share(o end) bool {
 }
 
 // checkFamilies complains about an end that can talk to none of the other side: an IPv6 prefix beside an IPv4 network.
-func (l *loader) checkFamilies(i *instance, f flow) {
+func (l *loader) checkFamilies(f flow) {
 	if f.bad {
 		return
 	}
