@@ -13,6 +13,7 @@ const (
 	CodeBlind      = "VN807"
 	CodeRiskLimit  = "VN901"
 	CodeForeign    = "VN902"
+	CodeBreaks     = "VN903"
 )
 
 // Codes explains them.
@@ -27,5 +28,6 @@ func Codes() []plan.CodeInfo {
 		{Code: CodeBlind, Title: "not everything could be read", Text: "Reading all rules needs CAP_NET_ADMIN. What was not seen is named; a plan made without it may be wrong, says so, never says \"No changes\", and is not applied. Run vmnet as root."},
 		{Code: CodeRiskLimit, Title: "the plan's risk is above the limit", Text: "risk_limit in the vmnet block bounds the worst a plan may do: none, blip (under a second, no flow dies), drop (flows die; the default), cut (the management path dies). Raise it for this change, or do the risky part separately."},
 		{Code: CodeForeign, Title: "rules of others would have to change", Text: "foreign = \"report\" in the vmnet block lets vmnet name rules that it does not own, and not change them. Some of them break what the file asks for. Change them at their owner, or set foreign = \"fix\"."},
+		{Code: CodeBreaks, Title: "the plan breaks what holds now", Text: "An expectation holds on the live host and would fail after the plan: two blocks of the file contradict each other, or the file expects what its own networks forbid. apply would have to take everything back, so it does not begin. The finding VN601 or VN602 of the plan names the expectation and what decides it: correct the file."},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,13 +31,18 @@ func Save(path string, p *plan.Plan) error {
 // WriteFile writes a file of mode 0600, whole or not at all: beside path, then renamed. A symbolic link at path is
 // replaced, not followed.
 func WriteFile(path string, b []byte) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("write %s: %w", path, withoutPath(err)) // nobody knows the file beside it
+		}
+	}()
 	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*") // mode 0600
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			_ = os.Remove(f.Name()) // the first error is the one that counts
 		}
 	}()
 	_, err = f.Write(b)
@@ -46,22 +52,45 @@ func WriteFile(path string, b []byte) (err error) {
 	return os.Rename(f.Name(), path)
 }
 
-// IsPlan tells a saved plan from a configuration: it is a JSON object with a plan_id.
+// withoutPath takes the name of a file off an error.
+func withoutPath(err error) error {
+	var p *fs.PathError
+	var l *os.LinkError
+	switch {
+	case errors.As(err, &p):
+		return p.Err
+	case errors.As(err, &l):
+		return l.Err
+	}
+	return err
+}
+
+// IsPlan tells a saved plan from a configuration or a snapshot: it is a JSON object with a plan_id. One that was cut short
+// or is damaged is a plan, too, as long as its plan_id can be seen: Load says what is wrong with it.
 func IsPlan(b []byte) bool {
-	if !bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) {
+	if !IsJSON(b) {
 		return false
 	}
 	var head struct {
 		ID *string `json:"plan_id"`
 	}
-	return json.Unmarshal(b, &head) == nil && head.ID != nil
+	if err := json.Unmarshal(b, &head); err != nil {
+		return bytes.Contains(b[:min(len(b), 1024)], []byte(`"plan_id"`))
+	}
+	return head.ID != nil
 }
+
+// IsJSON tells a JSON object, whole or not, from a configuration: no block begins with a brace.
+func IsJSON(b []byte) bool { return bytes.HasPrefix(bytes.TrimLeft(b, " \t\r\n"), []byte("{")) }
+
+// ErrDamaged is the error of a saved plan that was cut short or is not what Save wrote.
+var ErrDamaged = errors.New("the saved plan is damaged")
 
 // Load reads what Save wrote. A plan of another major version is refused; what a later minor version added is ignored.
 func Load(b []byte) (*plan.Plan, error) {
 	p := &plan.Plan{}
 	if err := json.Unmarshal(b, p); err != nil {
-		return nil, fmt.Errorf("load plan: %w", err)
+		return nil, fmt.Errorf("load plan: %w (%w): plan again", ErrDamaged, err)
 	}
 	want, _, _ := strings.Cut(plan.FormatVersion, ".")
 	if major, _, _ := strings.Cut(p.FormatVersion, "."); major != want {

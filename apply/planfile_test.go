@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -65,6 +66,30 @@ func TestIsPlan(t *testing.T) {
 		if got := apply.IsPlan([]byte(text)); got != want {
 			t.Errorf("IsPlan(%q) = %t, want %t", text, got, want)
 		}
+	}
+}
+
+// A plan that was cut short while it was copied is a plan still, and not a configuration with a syntax error.
+func TestDamagedPlan(t *testing.T) {
+	t.Parallel()
+	for _, text := range []string{`{"format_version":"1.0","tool":{},"plan_id":"x","resource_chan`, `{"plan_id":"x"} }`, `{"plan_id":7}`} {
+		_, err := apply.Load([]byte(text))
+		if !apply.IsPlan([]byte(text)) || !errors.Is(err, apply.ErrDamaged) {
+			t.Errorf("IsPlan(%q) = %t, Load: %v", text, apply.IsPlan([]byte(text)), err)
+		}
+	}
+}
+
+// The name of the file beside the target is nobody's business.
+func TestWriteFileNamesTheTarget(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "no", "x.vmplan")
+	err := apply.Save(path, &plan.Plan{})
+	if want := "save plan: write " + path + ": no such file or directory"; err == nil || err.Error() != want || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("Save = %v, want %s", err, want)
+	}
+	if err := apply.WriteFile(t.TempDir(), nil); err == nil || strings.Contains(err.Error(), "rename") {
+		t.Errorf("WriteFile over a directory: %v", err)
 	}
 }
 

@@ -33,7 +33,7 @@ func (r *run) verify(ctx context.Context) error {
 		}
 		return err
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, errSettling) {
 		return fmt.Errorf("verify: %w", err)
 	}
 	r.o.Progress(r.event(EventVerified, nil, time.Since(began), nil))
@@ -72,10 +72,28 @@ func (r *run) verifyOnce(ctx context.Context) error {
 	if !again.Empty() {
 		return fmt.Errorf("%w: a new plan has %d steps: %s", ErrNotAsPlanned, len(again.Steps), stepNames(again.Steps))
 	}
+	if a := tentative(live); a != "" {
+		return fmt.Errorf("%w: address %s is still being checked for duplicates", errSettling, a)
+	}
 	if broken := Broken(r.plan.Checks, again.Checks); len(broken) > 0 {
 		return fmt.Errorf("%w: held before and no longer does: %s", ErrNotAsPlanned, strings.Join(broken, ", "))
 	}
 	return nil
+}
+
+// errSettling says that nothing is wrong yet, but not everything can be used either.
+var errSettling = errors.New("not settled")
+
+// tentative finds an address of ours that duplicate address detection (RFC 4862) has not passed, on a link where it can:
+// without carrier it waits for ever.
+func tentative(s *schema.State) string {
+	for a := range schema.Each[*schema.Address](s) {
+		l := s.Link(a.Link)
+		if schema.Owned(a) && a.Facts != nil && a.Facts.Tentative && !a.Facts.DADFailed && l != nil && l.Facts != nil && l.Facts.Carrier {
+			return a.String()
+		}
+	}
+	return ""
 }
 
 // replan plans again for the same wishes. A reset is asked for once: it is not part of what must hold afterwards.

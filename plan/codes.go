@@ -31,6 +31,7 @@ func Codes() []CodeInfo {
 		{"VN307", "a route is missing or differs", "vmnet adds the declared route."},
 		{"VN308", "a kernel setting is not as declared", "vmnet writes the declared value. A setting cannot bear a mark: it is never removed."},
 		{"VN309", "something of ours is no longer in the file", "It bears our mark and no block asks for it any more. vmnet removes it, and nothing else."},
+		{"VN310", "a step is not possible on this host", "The kernel would refuse it, or vmnet does not know what the kernel would do. The step is left out of the plan; what needs it stays broken."},
 		{"VN401", "our own ruleset is missing", "The table that carries masquerading, forwards and isolation is gone: another program flushed the whole ruleset, or it was never applied. vmnet writes it in one transaction."},
 		{"VN402", "our own ruleset was changed", "Something in our table is not as the file says. vmnet puts it right in one transaction."},
 		{"VN403", "a rule of ours in a foreign chain is missing or left over", "A remedy of an earlier apply is gone (its owner reloaded), or no longer needed."},
@@ -41,5 +42,6 @@ func Codes() []CodeInfo {
 		{"VN601", "something that must get through does not", "An expectation of the file fails and no remedy was found or allowed. The text says what decides."},
 		{"VN602", "something gets through that must not", "An expectation with allow = false fails. Write a deny: a drop is final everywhere."},
 		{"VN603", "an expectation cannot be decided", "A guest has no known device or address, or the flow depends on something that is not known."},
+		{"VN903", "rules name a link that becomes a bridge's port", "Rules and policy rules that match eth0 do not match br0: what they accept today is dropped after the move, and what they drop is let through. That can lock you out. Name the bridge in them first (both names may stand side by side), or accept the risk: risk_limit = \"cut\"."},
 	}
 }

@@ -19,6 +19,9 @@ func (r *resolved) diff() []*draft {
 		for _, x := range m.routes {
 			moved[x.moved.Ref()] = true
 		}
+		for _, x := range m.neigh {
+			moved[x.moved.Ref()] = true
+		}
 	}
 	for o := range r.want.All() {
 		if !r.unseen(o.Ref()) {
@@ -185,7 +188,20 @@ func (b *differ) move(m move) {
 			made = append(made, d)
 		}
 	}
+	for _, x := range m.neigh {
+		if d := b.byRef[x.moved.Ref()]; d != nil {
+			d.because = fmt.Sprintf("the permanent neighbour moves from %s to %s", m.from, m.to)
+			d.codes, d.address = []string{"VN207"}, m.address
+			if attach != nil {
+				d.after = append(d.after, attach)
+			}
+			made = append(made, d)
+		}
+	}
 	b.endOld(m, made, attach)
+	if attach != nil && !m.back {
+		b.r.namedElsewhere(m, attach)
+	}
 }
 
 func (m move) reason() string {
@@ -208,6 +224,9 @@ func (b *differ) endOld(m move, made []*draft, attach *draft) {
 		d.after = after
 		b.add(d)
 		after = append(slices.Clone(after), d)
+	}
+	for _, x := range m.neigh {
+		end(x.old)
 	}
 	for _, x := range slices.Backward(m.routes) {
 		end(x.old)

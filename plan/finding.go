@@ -38,6 +38,14 @@ func (r *resolved) explain(drafts []*draft) {
 	r.moveFindings()
 }
 
+// refused names a step that the kernel would refuse, and leaves it out: the rest of the plan stands without it.
+func (r *resolved) refused(d *draft, err error) {
+	r.findings = append(r.findings, Finding{
+		Code: "VN310", Severity: "error", Title: "cannot be done here: " + d.change.String(), Address: d.address,
+		Object: d.change.Ref.String(), Origin: r.origin(d.change.Ref), Detail: err.Error(),
+	})
+}
+
 // weigh sets the risk of changes to links that somebody may be using.
 func (r *resolved) weigh(d *draft) {
 	before, ok := d.change.Before.(*schema.Link)

@@ -131,6 +131,9 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 			if rely {
 				h.rely(res)
 			}
+			if h.denied(g, res) {
+				continue
+			}
 			if g.Allow && res.Verdict == trace.Block && h.notRunning(res) {
 				return CheckResult{Status: "unknown", Why: "the guest is not running: " + res.Decider.Ref.Name + " has no carrier"}
 			}
@@ -152,6 +155,28 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 		return CheckResult{Status: "depends", Why: why(open[0]), Traces: open[:1]}
 	}
 	return CheckResult{Status: "ok"}
+}
+
+// denied tells whether what a mode implies is stopped by a deny of the file itself: a part of the implied goal that the file
+// takes back.
+func (h *healer) denied(g *schema.Goal, res trace.Result) bool {
+	if !g.Implied || !g.Allow || res.Decider == nil {
+		return false
+	}
+	for _, s := range []*schema.State{h.r.live, h.r.want} {
+		t, ok := s.Get(res.Decider.Ref).(*schema.Table)
+		if !ok || !schema.OwnTable(t) {
+			continue
+		}
+		c := t.Chain(res.Decider.Chain)
+		if c == nil || res.Decider.Rule < 0 || res.Decider.Rule >= len(c.Rules) {
+			continue
+		}
+		if address, _ := schema.Mark(c.Rules[res.Decider.Rule].Comment); strings.HasPrefix(address, "firewall.") {
+			return true
+		}
+	}
+	return false
 }
 
 // notRunning tells whether a packet dies because nothing is at the other end of a guest's device.

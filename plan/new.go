@@ -46,14 +46,14 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	if ordered, err = h.withRemedies(drafts); err != nil {
+	if ordered, err = h.withRemedies(h.possible); err != nil {
 		return nil, err
 	}
 	p := &Plan{
 		FormatVersion: FormatVersion, Tool: Tool{"vmnet", o.Version}, ID: o.ID, Created: o.Now,
 		Configuration: ConfigRef{Digest: desired.Digest, Files: desired.Files},
 		Observation:   observation(live), Checks: checks, Desired: desired, Resets: o.Resets,
-		Findings: []Finding{}, Steps: []Step{}, Unrequested: unrequested(checks), Foreign: []Foreign{},
+		Findings: []Finding{}, Steps: []Step{}, Unrequested: append(unrequested(checks), r.unrequested...), Foreign: []Foreign{},
 	}
 	if !o.Now.IsZero() {
 		p.Expires = o.Now.Add(Lifetime)
@@ -89,8 +89,10 @@ func (r *resolved) foresee(ordered []*draft) (*healer, error) {
 	}
 	for _, d := range ordered {
 		if err := sim.Do(h.state, d.change); err != nil {
-			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
+			r.refused(d, err)
+			continue
 		}
+		h.possible = append(h.possible, d)
 	}
 	h.state = settled(h.state)
 	return h, nil

@@ -86,8 +86,15 @@ func (g *graph) requirements(i int, d *draft) {
 			}
 		}
 	}
-	if r, ok := object(d.change).(*schema.Route); ok {
-		g.routeOrder(i, d, r)
+	switch o := object(d.change).(type) {
+	case *schema.Route:
+		g.routeOrder(i, d, o)
+	case *schema.Address:
+		if d.change.After != nil && o.Prefix.Addr().Is6() {
+			for _, j := range g.byRef[schema.SysctlRef(schema.LinkSysctl("ipv6", o.Link, "disable_ipv6"))] {
+				g.edge(j, i)
+			}
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type healer struct {
 	layouts  map[*schema.State]*layout
 	breaks   map[string][]string // goals by culprit, before any remedy
 	healing  map[string][]*draft // remedies by culprit
+	possible []*draft            // the steps that the kernel would not refuse, in order
 }
 
 // culprit is what blocks: a rule, or the policy of a base chain (rule nil).
@@ -343,16 +344,33 @@ func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
 	case g.Via != nil && c.base.Hook == "forward":
 		base.state = ctDNAT
 	}
-	return spread(base, g, v6, reply, c.base.Hook == "prerouting" && g.Via != nil)
+	if c.base.Priority < prioConntrack {
+		base.state = ctAny // conntrack has not seen the packet yet
+	}
+	if c.base.Hook == "prerouting" && g.Via != nil && !reply {
+		return beforeDNAT(base, g, res.Flow, v6)
+	}
+	return spread(base, g, v6, reply)
+}
+
+// prioConntrack is NF_IP_PRI_CONNTRACK (include/uapi/linux/netfilter_ipv4.h).
+const prioConntrack = -200
+
+// beforeDNAT is a forward as it comes in: to the host's own address and port.
+func beforeDNAT(base accept, g *schema.Goal, f trace.Flow, v6 bool) []accept {
+	var out []accept
+	for _, src := range prefixesOf(g.From, v6) {
+		a := base
+		a.src, a.dst, a.proto, a.dport = src, netip.PrefixFrom(f.Dst, f.Dst.BitLen()), g.Via.Proto, g.Via.Ports
+		out = append(out, a)
+	}
+	return out
 }
 
 // spread makes one accept for each pair of prefixes and each port range of the goal.
-func spread(base accept, g *schema.Goal, v6, reply, viaHost bool) []accept {
+func spread(base accept, g *schema.Goal, v6, reply bool) []accept {
 	var out []accept
 	ports := g.Service.Ports
-	if viaHost {
-		return nil // before DNAT the packet is for the host: what stops it there is not about the guest
-	}
 	if len(ports) == 0 {
 		ports = []schema.PortRange{{}}
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/binary"
 	"fmt"
 	"slices"
 
@@ -84,6 +85,14 @@ func (r *resolved) reset(a schema.Adapter, l *schema.Link, why string) ([]*draft
 		return nil, fmt.Errorf("foresee the reset of %s: %w", l.Name, err)
 	}
 	gone = restorable(gone)
+	if rt := byNexthopObject(gone); rt != nil {
+		r.findings = append(r.findings, Finding{
+			Code: "VN310", Severity: "error", Title: fmt.Sprintf("%s cannot be reset: route %s uses a nexthop object", l.Name, rt), Address: a.Address,
+			Object: l.Ref().String(), Origin: r.Blocks[a.Address],
+			Detail: "The kernel drops nexthop objects (ip-nexthop(8)) with their link, and vmnet does not read them: it could not put them back.",
+		})
+		return nil, nil
+	}
 	var out []*draft
 	chain := func(before, after schema.Object) {
 		d := newDraft(before, after)
@@ -104,6 +113,27 @@ func (r *resolved) reset(a schema.Adapter, l *schema.Link, why string) ([]*draft
 		chain(nil, o)
 	}
 	return out, nil
+}
+
+// rtaNexthopID is RTA_NH_ID (include/uapi/linux/rtnetlink.h).
+const rtaNexthopID = 30
+
+// byNexthopObject finds a route whose next hop is an object of its own; nil when there is none.
+func byNexthopObject(objs []schema.Object) *schema.Route {
+	for _, o := range objs {
+		rt, ok := o.(*schema.Route)
+		if !ok {
+			continue
+		}
+		for b := rt.Other; len(b) >= 4; {
+			size := int(binary.NativeEndian.Uint16(b))
+			if binary.NativeEndian.Uint16(b[2:])&0x3fff == rtaNexthopID {
+				return rt
+			}
+			b = b[min(max((size+3)&^3, 4), len(b)):]
+		}
+	}
+	return nil
 }
 
 // restorable are the objects that somebody set, in the order in which they can be made again.

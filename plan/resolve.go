@@ -18,6 +18,8 @@ type resolved struct {
 	want     *schema.State
 	moves    []move
 	findings []Finding
+	// unrequested are openings that the changes themselves make.
+	unrequested []string
 	// addresses gives the block of an object, also for those that resolve added.
 	addresses map[schema.Ref]string
 	// declared are the devices the file speaks of, by name: the address of their block.
@@ -33,11 +35,13 @@ type move struct {
 	back     bool
 	addrs    []addrMove
 	routes   []routeMove
+	neigh    []neighMove
 }
 
 type (
 	addrMove  struct{ old, moved *schema.Address }
 	routeMove struct{ old, moved *schema.Route }
+	neighMove struct{ old, moved *schema.Neighbour }
 )
 
 func resolve(live *schema.State, d *schema.Desired) *resolved {
@@ -64,6 +68,7 @@ func resolve(live *schema.State, d *schema.Desired) *resolved {
 	r.ports()
 	r.isolation()
 	r.reversePath()
+	r.linkSettings()
 	return r
 }
 
@@ -285,7 +290,16 @@ func (r *resolved) moveTo(from, to, address string) *move {
 		m.routes = append(m.routes, routeMove{rt, moved})
 		r.put(moved, address)
 	}
-	if len(m.addrs) == 0 && len(m.routes) == 0 {
+	for n := range schema.Each[*schema.Neighbour](r.live) {
+		if n.Link != from || n.Permanent == nil || !*n.Permanent || n.Proxy {
+			continue
+		}
+		moved := *n
+		moved.Link = to
+		m.neigh = append(m.neigh, neighMove{n, &moved})
+		r.put(&moved, address)
+	}
+	if len(m.addrs) == 0 && len(m.routes) == 0 && len(m.neigh) == 0 {
 		return nil
 	}
 	return m
@@ -365,6 +379,50 @@ func (r *resolved) reversePath() {
 	}
 }
 
+// linkSettings wants what addresses and forwarding of a network need of each link, where somebody has switched it off there.
+func (r *resolved) linkSettings() {
+	for a := range schema.Each[*schema.Address](r.want) {
+		if !a.Prefix.Addr().Is6() {
+			continue
+		}
+		if v, ok := r.settingOf("ipv6", a.Link, "disable_ipv6"); ok && v != "0" {
+			r.put(&schema.Sysctl{Key: schema.LinkSysctl("ipv6", a.Link, "disable_ipv6"), Value: "0"}, r.addresses[a.Ref()])
+		}
+	}
+	for _, n := range r.Networks {
+		if n.Mode != "nat" {
+			continue
+		}
+		for _, dev := range []string{n.Device, n.Uplink} {
+			r.forwards(n, dev)
+		}
+	}
+}
+
+// forwards wants per-link forwarding on where the global switch says on and the link says off.
+func (r *resolved) forwards(n schema.Network, dev string) {
+	global := map[string]string{"ipv4": "net.ipv4.ip_forward", "ipv6": "net.ipv6.conf.all.forwarding"}
+	for _, p := range n.Subnets {
+		family := "ipv4"
+		if p.Addr().Is6() {
+			family = "ipv6"
+		}
+		on, _ := r.live.Sysctl(global[family])
+		key := schema.LinkSysctl(family, dev, "forwarding")
+		if v, ok := r.live.Sysctl(key); dev != "" && ok && v == "0" && on == "1" {
+			r.put(&schema.Sysctl{Key: key, Value: "1"}, n.Address)
+		}
+	}
+}
+
+// settingOf is a setting of a link as it is, or as it will be when the link is made.
+func (r *resolved) settingOf(family, link, name string) (string, bool) {
+	if r.live.Link(link) == nil {
+		return r.live.Sysctl("net." + family + ".conf.default." + name)
+	}
+	return r.live.Sysctl(schema.LinkSysctl(family, link, name))
+}
+
 func defaultLeavesBy(s *schema.State, link string) bool {
 	for rt := range schema.Each[*schema.Route](s) {
 		if rt.Table == schema.TableMain && rt.Dst.Bits() == 0 && rt.Dst.Addr().Is4() {
@@ -387,12 +445,17 @@ func addressesOn(s *schema.State, link string) []*schema.Address {
 	return out
 }
 
+// protoKernelLL marks the link-local address that the kernel makes (IFAPROT_KERNEL_LL, include/uapi/linux/if_addr.h).
+const protoKernelLL = 3
+
 func kernelMadeAddress(a *schema.Address) bool {
-	if a.Facts != nil && a.Facts.KernelMade {
-		return true
-	}
 	ip := a.Prefix.Addr()
-	return ip.IsLoopback() || (ip.Is6() && ip.IsLinkLocalUnicast())
+	if ip.Is6() && ip.IsLinkLocalUnicast() {
+		b := ip.As16()
+		eui64 := b[11] == 0xff && b[12] == 0xfe // RFC 4291, appendix A: kernels before 5.18 do not mark theirs
+		return eui64 || (a.Proto != nil && *a.Proto == protoKernelLL)
+	}
+	return ip.IsLoopback() || (a.Facts != nil && a.Facts.KernelMade)
 }
 
 func secondary(a *schema.Address) int {

@@ -1,0 +1,75 @@
+package apply
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan"
+)
+
+// NotPermittedError says why a plan is for reading only.
+type NotPermittedError struct {
+	Code   string // CodeBlind, CodeBreaks, CodeRiskLimit or CodeForeign
+	Reason string
+}
+
+// Error is the reason.
+func (e *NotPermittedError) Error() string { return e.Reason }
+
+// Permitted holds a plan against what it promises and the limits of its own file, before anything is done; the error is a
+// *NotPermittedError.
+func Permitted(p *plan.Plan) error {
+	if !p.Observation.Complete {
+		return &NotPermittedError{CodeBlind, "not everything could be read for lack of privileges, so nothing is changed: " + strings.Join(p.Observation.Blind, ", ")}
+	}
+	limit := plan.RiskDrop
+	if s := p.Desired; s != nil && s.Settings.RiskLimit != "" {
+		if err := limit.UnmarshalText([]byte(s.Settings.RiskLimit)); err != nil {
+			return &NotPermittedError{CodeRiskLimit, err.Error()}
+		}
+	}
+	if p.Summary.WorstRisk > limit {
+		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q: nothing was changed", p.Summary.WorstRisk, limit)}
+	}
+	if needed := OnlyReported(p); len(needed) > 0 {
+		return &NotPermittedError{CodeForeign, fmt.Sprintf(`foreign = "report", and rules of others would have to change: %s; nothing was changed`, strings.Join(needed, "; "))}
+	}
+	if broken := breaks(p); len(broken) > 0 {
+		return &NotPermittedError{CodeBreaks, fmt.Sprintf("the plan would break what holds now: %s; nothing was changed", strings.Join(broken, "; "))}
+	}
+	return nil
+}
+
+// breaks lists the goals that hold now and would fail after the plan: verification would take everything back.
+func breaks(p *plan.Plan) []string {
+	var out []string
+	for _, c := range p.Checks {
+		if c.Before.Status == "ok" && c.After.Status == "fail" {
+			name := c.Goal.Name
+			if name == "" {
+				name = fmt.Sprintf("%s -> %s %s", c.Goal.From, c.Goal.To, c.Goal.Service)
+			}
+			if c.Goal.Address != "" && !strings.HasPrefix(name, c.Goal.Address) {
+				name = c.Goal.Address + ": " + name
+			}
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+// OnlyReported lists the foreign rules that break the file's wishes and that foreign = "report" keeps from being changed.
+func OnlyReported(p *plan.Plan) []string {
+	if p.Desired == nil || p.Desired.Settings.Foreign != "report" {
+		return nil
+	}
+	var out []string
+	for _, f := range p.Findings {
+		chosen := slices.ContainsFunc(f.Fixes, func(x plan.Fix) bool { return x.Chosen })
+		if (f.Code == "VN410" || f.Code == "VN411") && !chosen {
+			out = append(out, f.Object)
+		}
+	}
+	return out
+}

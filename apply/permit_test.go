@@ -1,0 +1,45 @@
+package apply_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/vmnet/vmnet/apply"
+	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
+)
+
+func TestPermitted(t *testing.T) {
+	t.Parallel()
+	check := func(before, after string) plan.Check {
+		return plan.Check{
+			Goal:   schema.Goal{Address: "expect.ssh", Name: "guest.db1 -> host tcp/22"},
+			Before: plan.CheckResult{Status: before}, After: plan.CheckResult{Status: after},
+		}
+	}
+	settings := func(s schema.Settings) *schema.Desired { return &schema.Desired{State: schema.NewState(), Settings: s} }
+	foreign := plan.Finding{Code: "VN410", Object: "ip filter FORWARD: -j DROP"}
+	for name, c := range map[string]struct {
+		plan   plan.Plan
+		code   string
+		reason string
+	}{
+		"everything holds":          {plan.Plan{Checks: []plan.Check{check("ok", "ok"), check("fail", "ok")}}, "", ""},
+		"what fails already":        {plan.Plan{Checks: []plan.Check{check("fail", "fail"), check("unknown", "fail")}}, "", ""},
+		"what cannot be decided":    {plan.Plan{Checks: []plan.Check{check("ok", "depends")}}, "", ""},
+		"breaks what holds":         {plan.Plan{Checks: []plan.Check{check("ok", "ok"), check("ok", "fail")}}, "VN903", "expect.ssh: guest.db1 -> host tcp/22"},
+		"blind":                     {plan.Plan{Observation: plan.Observation{Blind: []string{"nftables"}}, Checks: []plan.Check{check("ok", "fail")}}, "VN807", "nftables"},
+		"too risky":                 {plan.Plan{Summary: plan.Summary{WorstRisk: plan.RiskCut}}, "VN901", `"drop"`},
+		"risky, and allowed":        {plan.Plan{Summary: plan.Summary{WorstRisk: plan.RiskCut}, Desired: settings(schema.Settings{RiskLimit: "cut"})}, "", ""},
+		"foreign rules, only named": {plan.Plan{Findings: []plan.Finding{foreign}, Desired: settings(schema.Settings{Foreign: "report"})}, "VN902", "-j DROP"},
+		"foreign rules, no remedy":  {plan.Plan{Findings: []plan.Finding{foreign}, Desired: settings(schema.Settings{Foreign: "fix"})}, "", ""},
+	} {
+		c.plan.Observation.Complete = len(c.plan.Observation.Blind) == 0
+		err := apply.Permitted(&c.plan)
+		var refused *apply.NotPermittedError
+		if errors.As(err, &refused); (err == nil) != (c.code == "") || refused != nil && (refused.Code != c.code || !strings.Contains(refused.Reason, c.reason)) {
+			t.Errorf("%s: Permitted = %v, want %s %q", name, err, c.code, c.reason)
+		}
+	}
+}
