@@ -39,6 +39,7 @@ func (h *healer) check(unchanged bool) ([]Check, error) {
 	if len(h.remedies) > 0 {
 		h.foreseen(checks)
 	}
+	h.saved()
 	return checks, nil
 }
 

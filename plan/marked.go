@@ -78,14 +78,18 @@ func (h *healer) fileDrafts() []*draft {
 				content, from = edited, append(from, d)
 			}
 		}
+		drop := h.dropSaved(f.Path, &content)
 		if content == f.Content {
 			continue
 		}
 		after := *f
 		after.Content = content
 		d := newDraft(f, &after)
-		d.because = "the saved ruleset would bring back at boot what was repaired live; a copy of the file is kept beside it"
+		d.because = "the saved ruleset would bring back at boot what is put right here; a copy of the file is kept beside it"
 		d.codes = []string{"VN403"}
+		if drop {
+			d.codes = []string{"VN413"}
+		}
 		for _, r := range from {
 			d.address, d.codes = r.address, r.codes
 			h.alsoHeals(r, d)
@@ -102,6 +106,21 @@ func (h *healer) alsoHeals(known, more *draft) {
 			h.healing[key] = append(ds, more)
 		}
 	}
+}
+
+// dropSaved takes lines that are on disk only out of the text.
+func (h *healer) dropSaved(path string, content *string) bool {
+	dropped := false
+	for _, s := range h.savedLines {
+		if s.file.Path != path {
+			continue
+		}
+		if i := savedLine(*content, s.table, "-A "+s.chain+" "+s.text); i >= 0 {
+			*content = strings.Join(slices.Delete(strings.Split(*content, "\n"), i, i+1), "\n")
+			dropped = true
+		}
+	}
+	return dropped
 }
 
 // editSaved makes a remedy in the text of iptables-save as well, where that has the same rule.

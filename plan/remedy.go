@@ -12,19 +12,20 @@ import (
 
 // healer looks for remedies against foreign rules: it keeps the state as it will be once the steps found so far are made.
 type healer struct {
-	walker   *trace.Walker // over state; nil when that has changed
-	r        *resolved
-	state    *schema.State // without rules of ours in foreign tables, but with every remedy found now
-	remedies []*draft
-	findings map[string]*Finding   // by culprit
-	order    []string              // culprits as found
-	given    map[string]bool       // culprits that no remedy may touch
-	marked   []*schema.ForeignRule // rules of earlier remedies that stand
-	relied   map[schema.Ref]bool   // objects that decided a goal
-	layouts  map[*schema.State]*layout
-	breaks   map[string][]string // goals by culprit, before any remedy
-	healing  map[string][]*draft // remedies by culprit
-	possible []*draft            // the steps that the kernel would not refuse, in order
+	walker     *trace.Walker // over state; nil when that has changed
+	r          *resolved
+	state      *schema.State // without rules of ours in foreign tables, but with every remedy found now
+	remedies   []*draft
+	findings   map[string]*Finding   // by culprit
+	order      []string              // culprits as found
+	given      map[string]bool       // culprits that no remedy may touch
+	marked     []*schema.ForeignRule // rules of earlier remedies that stand
+	relied     map[schema.Ref]bool   // objects that decided a goal
+	layouts    map[*schema.State]*layout
+	breaks     map[string][]string // goals by culprit, before any remedy
+	healing    map[string][]*draft // remedies by culprit
+	savedLines []savedRule         // lines of saved rulesets to take out
+	possible   []*draft            // the steps that the kernel would not refuse, in order
 }
 
 // culprit is what blocks: a rule, or the policy of a base chain (rule nil).

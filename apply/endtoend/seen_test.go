@@ -135,3 +135,18 @@ func TestForwardStoppedBeforeDNAT(t *testing.T) {
 		})
 	}
 }
+
+// TestSavedOnly: the article's rules on disk, not live, would come back at the next boot.
+func TestSavedOnly(t *testing.T) {
+	on(t, articleWorld(), func(b *bed) {
+		b.apply(articleFile)
+		b.file("/etc/iptables/rules.v4", article)
+		p := b.apply(articleFile)
+		b.finding(p, "VN413")
+		want := strings.ReplaceAll(article, "-A INPUT -s 10.0.0.0/8 -p tcp --sport 22 -j DROP\n", "")
+		want = strings.ReplaceAll(want, "-A FORWARD -d 192.168.1.100 -p tcp --dport 22 -j DROP\n", "")
+		if got := b.content("/etc/iptables/rules.v4"); got != want {
+			b.Errorf("the saved ruleset is now\n%s\nwant\n%s", got, want)
+		}
+	})
+}
