@@ -13,7 +13,7 @@ const (
 	CodeBlind      = "VN807"
 	CodeRiskLimit  = "VN901"
 	CodeForeign    = "VN902"
-	CodeBreaks     = "VN903"
+	CodeBreaks     = "VN904"
 )
 
 // Codes explains them.

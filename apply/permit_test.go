@@ -28,7 +28,7 @@ func TestPermitted(t *testing.T) {
 		"everything holds":          {plan.Plan{Checks: []plan.Check{check("ok", "ok"), check("fail", "ok")}}, "", ""},
 		"what fails already":        {plan.Plan{Checks: []plan.Check{check("fail", "fail"), check("unknown", "fail")}}, "", ""},
 		"what cannot be decided":    {plan.Plan{Checks: []plan.Check{check("ok", "depends")}}, "", ""},
-		"breaks what holds":         {plan.Plan{Checks: []plan.Check{check("ok", "ok"), check("ok", "fail")}}, "VN903", "expect.ssh: guest.db1 -> host tcp/22"},
+		"breaks what holds":         {plan.Plan{Checks: []plan.Check{check("ok", "ok"), check("ok", "fail")}}, "VN904", "expect.ssh: guest.db1 -> host tcp/22"},
 		"blind":                     {plan.Plan{Observation: plan.Observation{Blind: []string{"nftables"}}, Checks: []plan.Check{check("ok", "fail")}}, "VN807", "nftables"},
 		"too risky":                 {plan.Plan{Summary: plan.Summary{WorstRisk: plan.RiskCut}}, "VN901", `"drop"`},
 		"risky, and allowed":        {plan.Plan{Summary: plan.Summary{WorstRisk: plan.RiskCut}, Desired: settings(schema.Settings{RiskLimit: "cut"})}, "", ""},

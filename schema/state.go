@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -509,6 +510,9 @@ func (s *State) UnmarshalJSON(b []byte) error {
 	}
 	if major, _, _ := strings.Cut(j.FormatVersion, "."); major != "1" {
 		return fmt.Errorf("decode state: format_version %q is not one this version reads (1.x)", j.FormatVersion)
+	}
+	if j.Objects == nil {
+		return errors.New("decode state: it has no \"objects\", so it is not a snapshot")
 	}
 	*s = State{Blind: j.Blind, Generation: j.Generation, Unstable: j.Unstable}
 	for k, raws := range j.Objects {

@@ -3,9 +3,12 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -14,6 +17,7 @@ import (
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
 )
 
 const applyHelp = `Plans, shows the plan, asks, and carries it out; or carries out a saved plan without asking, for giving the file is
@@ -58,20 +62,40 @@ func (a *app) apply(ctx context.Context, path string, o *applyFlags) error {
 		return err
 	}
 	lock, err := a.lock(ctx, path, o.lockTimeout)
-	if err != nil {
+	denied := unprivileged(err)
+	if err != nil && denied == nil {
 		return err
 	}
 	defer func() { _ = lock.Release() }() // the kernel releases it with the process at the latest
 	p := saved
 	if p == nil {
-		p, err = a.approvedPlan(ctx, path, o)
+		p, err = a.approvedPlan(ctx, path, o, denied)
 	} else {
-		err = errors.Join(apply.Fits(p, hostInfo(), time.Now()), permitted(p))
+		err = first(apply.Fits(p, hostInfo(), time.Now()), denied, permitted(p))
 	}
 	if err != nil || p == nil {
 		return err
 	}
 	return a.carryOut(ctx, p, lock, o)
+}
+
+// unprivileged turns the error of a lock that this user may not take into what to do; nil for any other. It is told after
+// the plan or the diagnostics: those are for everybody.
+func unprivileged(err error) error {
+	if !errors.Is(err, fs.ErrPermission) {
+		return nil
+	}
+	return &exit{exitBlind, apply.CodeBlind, fmt.Errorf("apply needs root or CAP_NET_ADMIN, so nothing was changed: %w", err)}
+}
+
+// first is the first error of several, nil when there is none.
+func first(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // savedPlan reads a saved plan; nil for a path that is a configuration.
@@ -80,12 +104,23 @@ func savedPlan(path string) (*plan.Plan, error) {
 		return nil, nil
 	}
 	b, err := os.ReadFile(path)
-	if err != nil || !apply.IsPlan(b) {
+	if err != nil || !(apply.IsJSON(b) || filepath.Ext(path) == planSuffix) {
 		return nil, nil //nolint:nilerr // the configuration's reader says what is wrong, with a diagnostic
 	}
+	if json.Unmarshal(b, schema.NewState()) == nil {
+		return nil, usage(fmt.Errorf("%s: that is a snapshot, not a plan", path))
+	}
+	return loadPlan(path, b)
+}
+
+// planSuffix is how the documentation names saved plans; any other name will do.
+const planSuffix = ".vmplan"
+
+// loadPlan reads a saved plan for apply and show.
+func loadPlan(path string, b []byte) (*plan.Plan, error) {
 	p, err := apply.Load(b)
 	if err != nil {
-		return nil, &exit{exitStale, apply.CodeMisfit, err}
+		return nil, &exit{exitStale, apply.CodeMisfit, fmt.Errorf("%s: %w", path, err)}
 	}
 	return p, nil
 }
@@ -112,8 +147,8 @@ func (a *app) lock(ctx context.Context, path string, timeout time.Duration) (*ap
 	return lock, err
 }
 
-// approvedPlan plans, shows, and asks; a nil plan without error means that there is nothing to do.
-func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags) (*plan.Plan, error) {
+// approvedPlan plans, shows, and asks; denied is why nothing can be carried out whatever the plan is, nil usually. A nil plan without error means that there is nothing to do.
+func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags, denied error) (*plan.Plan, error) {
 	asJSON := *o.format == "json"
 	p, err := a.makePlan(ctx, path, &o.sources, o.resets, asJSON)
 	if err != nil {
@@ -124,7 +159,7 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags) (*pl
 		v.Full = o.full
 		a.outText(view.Plan(p, v))
 	}
-	if err := permitted(p); err != nil {
+	if err := first(denied, permitted(p)); err != nil {
 		return nil, err
 	}
 	if p.Empty() && !asJSON {
@@ -132,6 +167,9 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags) (*pl
 	}
 	if o.autoApprove || p.Empty() {
 		return p, nil
+	}
+	if a.lost != nil {
+		return nil, fmt.Errorf("show the plan: %w: nobody can approve what nobody saw", a.lost)
 	}
 	return p, a.ask()
 }
@@ -152,42 +190,17 @@ func (a *app) ask() error {
 	return &exit{exitError, "", errors.New("apply cancelled: nothing was changed")}
 }
 
-// permitted holds a plan against the limits of its own file.
+// permitted gives what keeps a plan from being carried out its exit code.
 func permitted(p *plan.Plan) error {
-	if !p.Observation.Complete {
-		return &exit{exitBlind, apply.CodeBlind, fmt.Errorf("%w: %s", errBlind, strings.Join(p.Observation.Blind, ", "))}
+	err := apply.Permitted(p)
+	var refused *apply.NotPermittedError
+	if !errors.As(err, &refused) {
+		return err
 	}
-	limit := plan.RiskDrop
-	if s := p.Desired; s != nil && s.Settings.RiskLimit != "" {
-		if err := limit.UnmarshalText([]byte(s.Settings.RiskLimit)); err != nil {
-			return err
-		}
+	codes := map[string]code{
+		apply.CodeBlind: exitBlind, apply.CodeBreaks: exitExpect, apply.CodeRiskLimit: exitBlocked, apply.CodeForeign: exitBlocked,
 	}
-	if p.Summary.WorstRisk > limit {
-		return &exit{exitBlocked, apply.CodeRiskLimit, fmt.Errorf("the plan's worst risk is %s, above risk_limit = %q: nothing was changed", p.Summary.WorstRisk, limit)}
-	}
-	if needed := foreignNeeded(p); len(needed) > 0 {
-		return &exit{exitBlocked, apply.CodeForeign, fmt.Errorf(`foreign = "report", and rules of others would have to change: %s; nothing was changed`, strings.Join(needed, "; "))}
-	}
-	return nil
-}
-
-// foreignNeeded lists the foreign rules that break the file's wishes and that foreign = "report" keeps from being changed.
-func foreignNeeded(p *plan.Plan) []string {
-	if p.Desired == nil || p.Desired.Settings.Foreign != "report" {
-		return nil
-	}
-	var out []string
-	for _, f := range p.Findings {
-		chosen := false
-		for _, fix := range f.Fixes {
-			chosen = chosen || fix.Chosen
-		}
-		if (f.Code == "VN410" || f.Code == "VN411") && !chosen {
-			out = append(out, f.Object)
-		}
-	}
-	return out
+	return &exit{codes[refused.Code], refused.Code, err}
 }
 
 func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *applyFlags) error {

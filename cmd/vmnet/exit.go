@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"slices"
+	"syscall"
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
@@ -110,6 +111,15 @@ func failed(err error) error {
 // end says what went wrong and returns the code. What cobra itself complains of (an unknown command, flag or number of
 // arguments) reaches here bare, and is usage.
 func (a *app) end(err error) code {
+	c := a.told(err)
+	if a.lost == nil || errors.Is(a.lost, syscall.EPIPE) { // whoever closes a pipe has read enough
+		return c
+	}
+	a.errText(view.Failure("", "write the result: "+a.lost.Error(), a.view(a.err)))
+	return worst(c, exitError)
+}
+
+func (a *app) told(err error) code {
 	if err == nil {
 		return exitOK
 	}

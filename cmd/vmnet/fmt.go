@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/hashicorp/hcl/v2"
-	"github.com/hashicorp/hcl/v2/hclsyntax"
 	"github.com/spf13/cobra"
 
 	"github.com/vmnet/vmnet/apply"
@@ -75,14 +73,14 @@ func formattable(path string) ([]string, error) {
 func (a *app) formatFile(path string, o fmtFlags) (code, error) {
 	src, err := a.readFile(path)
 	if err != nil {
-		return exitError, usage(err)
+		return exitConfig, a.diagnose(config.Unreadable(path, err), nil, false)
 	}
 	name := path
 	if path == "-" {
 		name = "<stdin>"
 	}
-	if f, diags := hclsyntax.ParseConfig(src, name, hcl.InitialPos); diags.HasErrors() {
-		return exitConfig, a.diagnose(diags, map[string]*hcl.File{name: f}, false)
+	if files, diags := config.Parse(name, src); diags.HasErrors() {
+		return exitConfig, a.diagnose(diags, files, false)
 	}
 	formatted := config.Format(src)
 	changed := !bytes.Equal(src, formatted)

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +15,7 @@ import (
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/providers"
@@ -122,6 +122,9 @@ func (a *app) readSnapshot(path string) (*schema.State, error) {
 	if err != nil {
 		return nil, usage(fmt.Errorf("read snapshot: %w", err))
 	}
+	if apply.IsPlan(b) {
+		return nil, usage(fmt.Errorf("read snapshot %s: that is a plan, not a snapshot; vmnet show renders it", path))
+	}
 	s := schema.NewState()
 	if err := json.Unmarshal(b, s); err != nil {
 		return nil, usage(fmt.Errorf("read snapshot %s: %w", path, err))
@@ -186,5 +189,3 @@ func isDir(path string) bool {
 	info, err := os.Stat(path)
 	return err == nil && info.IsDir()
 }
-
-var errBlind = errors.New("not everything could be read for lack of privileges, so nothing is changed")

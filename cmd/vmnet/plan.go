@@ -2,12 +2,16 @@ package main
 
 import (
 	"context"
+	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
 )
 
 const planHelp = `Reads the live host, compares it with the configuration, and says what is wrong, why, and what would be done.
@@ -35,7 +39,7 @@ func (a *app) planCmd() *cobra.Command {
 	f := cmd.Flags()
 	o.registerLive(f)
 	f.StringVar(&o.out, "out", "", "save the plan in this file, for apply and show")
-	f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there are changes")
+	f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there are changes, 8 when an expectation fails in spite of them")
 	f.BoolVar(&o.full, "full", false, "every line, expectation and command")
 	f.StringArrayVar(&o.resets, "reset", nil, "reset this adapter too: adapter.x")
 	o.format = format(f, "text", "json", "markdown")
@@ -66,6 +70,9 @@ func (a *app) makePlan(ctx context.Context, path string, s *sources, resets []st
 	if err != nil {
 		return nil, err
 	}
+	if err := knownAdapters(cfg.Desired, resets); err != nil {
+		return nil, err
+	}
 	seen, err := a.observe(ctx, s.live, cfg.Desired)
 	if err != nil {
 		return nil, err
@@ -75,6 +82,25 @@ func (a *app) makePlan(ctx context.Context, path string, s *sources, resets []st
 		return nil, err
 	}
 	return makePlan(seen, cfg.Desired, path, resets)
+}
+
+// knownAdapters refuses to reset what the file has no block for.
+func knownAdapters(d *schema.Desired, resets []string) error {
+	for _, r := range resets {
+		var known []string
+		for _, ad := range d.Adapters {
+			known = append(known, ad.Address)
+		}
+		if slices.Contains(known, r) {
+			continue
+		}
+		hint := "it has none"
+		if len(known) > 0 {
+			hint = "it has " + strings.Join(known, ", ")
+		}
+		return usage(fmt.Errorf("--reset %s: the configuration has no such adapter block: %s", r, hint))
+	}
+	return nil
 }
 
 func (a *app) showPlan(p *plan.Plan, format string, v view.Options) error {
@@ -89,11 +115,14 @@ func (a *app) showPlan(p *plan.Plan, format string, v view.Options) error {
 	return nil
 }
 
-// planCode is how a plan ends: what was not seen outweighs whether there are changes.
+// planCode is how a plan ends: what was not seen outweighs what fails in spite of the plan, and that whether there are
+// changes.
 func planCode(p *plan.Plan, detailed bool) code {
 	switch {
 	case !p.Observation.Complete:
 		return exitBlind
+	case detailed && slices.ContainsFunc(p.Checks, func(c plan.Check) bool { return c.After.Status == "fail" }):
+		return exitExpect
 	case detailed && !p.Empty():
 		return exitChanges
 	}

@@ -44,15 +44,7 @@ func TestREADMERepair(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	here, err := os.Getwd()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := os.Chdir(here); err != nil {
-			t.Error(err)
-		}
-	}()
+	t.Chdir(".") // back afterwards
 	world.InNewHost(t, func() {
 		w, err := world.New(world.Spec{Guests: []world.Guest{{
 			Name: "db1", Device: "vnet0", MAC: "52:54:00:00:00:01",

@@ -29,6 +29,8 @@ type app struct {
 	chdir      string
 	noColor    bool
 	runtimeDir string
+
+	lost error // the first error of writing a result
 }
 
 func newApp(s streams, environ []string) *app {
@@ -115,8 +117,12 @@ func (a *app) view(w io.Writer) view.Options {
 	return view.Options{Color: !dumb, Width: min(int(size.Col), 120)}
 }
 
-// outText writes a result. That nobody reads it any more is not worth an error.
-func (a *app) outText(s string) { _, _ = io.WriteString(a.out, s) }
+// outText writes a result. What cannot be written is remembered: it is the command's error in the end.
+func (a *app) outText(s string) {
+	if _, err := io.WriteString(a.out, s); err != nil && a.lost == nil {
+		a.lost = err
+	}
+}
 
 // errText writes progress and diagnostics.
 func (a *app) errText(s string) { _, _ = io.WriteString(a.err, s) }
@@ -126,8 +132,8 @@ func (a *app) outJSON(b []byte, err error) error {
 	if err != nil {
 		return failed(err)
 	}
-	_, err = a.out.Write(b)
-	return failed(err)
+	a.outText(string(b))
+	return nil
 }
 
 // newID names a plan: short enough to be typed.

@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -31,8 +32,8 @@ func (a *app) show(path, format string, full bool) error {
 	}
 	v := a.view(a.out)
 	v.Full = full
-	if apply.IsPlan(b) {
-		p, err := apply.Load(b)
+	if apply.IsPlan(b) || filepath.Ext(path) == planSuffix {
+		p, err := loadPlan(path, b)
 		if err != nil {
 			return err
 		}

@@ -74,6 +74,25 @@ func Load(path string, o Options) (*Result, hcl.Diagnostics) {
 	return r, sorted(l.diags)
 }
 
+// Parse reads the text of one file and says what of it is not HCL; name is what diagnostics call it. It is what fmt needs
+// to know of a file.
+func Parse(name string, text []byte) (map[string]*hcl.File, hcl.Diagnostics) {
+	l := newLoader(Options{})
+	l.parse([]source{{name, text}})
+	return l.files, sorted(l.diags)
+}
+
+// Unreadable says that there is nothing to read at a path, and why.
+func Unreadable(path string, err error) hcl.Diagnostics {
+	l := newLoader(Options{})
+	l.unread(cannotRead(path, err))
+	return l.diags
+}
+
+func cannotRead(path string, err error) string {
+	return fmt.Sprintf("Cannot read %s: %v. %s", path, cause(err), codeInfo(codeUnreadable).Cure)
+}
+
 // loader is one run of Load.
 type loader struct {
 	opts  Options
@@ -121,7 +140,7 @@ func (l *loader) read(path string) []source {
 	}
 	info, err := os.Stat(path)
 	if err != nil {
-		l.unread(fmt.Sprintf("Cannot read %s: %v. %s", path, cause(err), codeInfo(codeUnreadable).Cure))
+		l.unread(cannotRead(path, err))
 		return nil
 	}
 	if !info.IsDir() {

@@ -44,57 +44,57 @@ type page struct {
 	o Options
 }
 
-func (p *page) String() string { return p.b.String() }
+func (pg *page) String() string { return pg.b.String() }
 
-func (p *page) paint(s style, text string) string {
+func (pg *page) paint(s style, text string) string {
 	text = clean(text)
-	if !p.o.Color || s == plain || text == "" {
+	if !pg.o.Color || s == plain || text == "" {
 		return text
 	}
 	return "\x1b[" + string(s) + "m" + text + "\x1b[0m"
 }
 
-func (p *page) blank() { p.b.WriteByte('\n') }
+func (pg *page) blank() { pg.b.WriteByte('\n') }
 
 // raw writes a line that is clean and styled already.
-func (p *page) raw(line string) {
-	p.b.WriteString(strings.TrimRight(line, " "))
-	p.b.WriteByte('\n')
+func (pg *page) raw(line string) {
+	pg.b.WriteString(strings.TrimRight(line, " "))
+	pg.b.WriteByte('\n')
 }
 
 // heading writes "TITLE  text": a part of the document begins.
-func (p *page) heading(title, text string) { p.raw(p.paint(bold, title) + "  " + clean(text)) }
+func (pg *page) heading(title, text string) { pg.raw(pg.paint(bold, title) + "  " + clean(text)) }
 
 // wide writes left, and right flush with the right edge where there is room, else after two spaces.
-func (p *page) wide(left, right string) {
+func (pg *page) wide(left, right string) {
 	if right == "" {
-		p.raw(left)
+		pg.raw(left)
 		return
 	}
-	gap := max(p.o.width()-visible(left)-visible(right), 2)
-	p.raw(left + strings.Repeat(" ", gap) + right)
+	gap := max(pg.o.width()-visible(left)-visible(right), 2)
+	pg.raw(left + strings.Repeat(" ", gap) + right)
 }
 
 // para writes text wrapped, each line indented; nothing for an empty text.
-func (p *page) para(indent int, s style, text string) {
+func (pg *page) para(indent int, s style, text string) {
 	if text == "" {
 		return
 	}
-	for _, line := range wrap(clean(text), p.o.width()-indent) {
-		p.raw(strings.Repeat(" ", indent) + p.paint(s, line))
+	for _, line := range wrap(clean(text), pg.o.width()-indent) {
+		pg.raw(strings.Repeat(" ", indent) + pg.paint(s, line))
 	}
 }
 
 // facet writes "label    text", wrapped, the lines after the first under the text.
-func (p *page) facet(indent int, label, text string) {
+func (pg *page) facet(indent int, label, text string) {
 	const column = 12
 	if text == "" {
 		return
 	}
-	left := strings.Repeat(" ", indent) + p.paint(faint, label) + strings.Repeat(" ", max(column-len(label), 1))
+	left := strings.Repeat(" ", indent) + pg.paint(faint, label) + strings.Repeat(" ", max(column-len(label), 1))
 	hang := strings.Repeat(" ", indent+max(column, len(label)+1))
-	for _, line := range wrap(clean(text), p.o.width()-len(hang)) {
-		p.raw(left + line)
+	for _, line := range wrap(clean(text), pg.o.width()-len(hang)) {
+		pg.raw(left + line)
 		left = hang
 	}
 }
