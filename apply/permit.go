@@ -21,7 +21,7 @@ func (e *NotPermittedError) Error() string { return e.Reason }
 // *NotPermittedError.
 func Permitted(p *plan.Plan) error {
 	if !p.Observation.Complete {
-		return &NotPermittedError{CodeBlind, "not everything could be read for lack of privileges, so nothing is changed: " + strings.Join(p.Observation.Blind, ", ")}
+		return &NotPermittedError{CodeBlind, "not everything could be read for lack of privileges: " + strings.Join(p.Observation.Blind, ", ")}
 	}
 	limit := plan.RiskDrop
 	if s := p.Desired; s != nil && s.Settings.RiskLimit != "" {
@@ -30,13 +30,13 @@ func Permitted(p *plan.Plan) error {
 		}
 	}
 	if p.Summary.WorstRisk > limit {
-		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q: nothing was changed", p.Summary.WorstRisk, limit)}
+		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q", p.Summary.WorstRisk, limit)}
 	}
 	if needed := OnlyReported(p); len(needed) > 0 {
-		return &NotPermittedError{CodeForeign, fmt.Sprintf(`foreign = "report", and rules of others would have to change: %s; nothing was changed`, strings.Join(needed, "; "))}
+		return &NotPermittedError{CodeForeign, fmt.Sprintf(`foreign = "report", and rules of others would have to change: %s`, strings.Join(needed, "; "))}
 	}
 	if broken := breaks(p); len(broken) > 0 {
-		return &NotPermittedError{CodeBreaks, fmt.Sprintf("the plan would break what holds now: %s; nothing was changed", strings.Join(broken, "; "))}
+		return &NotPermittedError{CodeBreaks, fmt.Sprintf("the plan would break what holds now: %s", strings.Join(broken, "; "))}
 	}
 	return nil
 }

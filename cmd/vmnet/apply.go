@@ -200,7 +200,7 @@ func permitted(p *plan.Plan) error {
 	codes := map[string]code{
 		apply.CodeBlind: exitBlind, apply.CodeBreaks: exitExpect, apply.CodeRiskLimit: exitBlocked, apply.CodeForeign: exitBlocked,
 	}
-	return &exit{codes[refused.Code], refused.Code, err}
+	return &exit{codes[refused.Code], refused.Code, fmt.Errorf("%w; nothing was changed", err)}
 }
 
 func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *applyFlags) error {

@@ -117,3 +117,10 @@ func verdictText(v *schema.Verdict) string {
 	}
 	return v.Kind
 }
+
+// RuleText writes a rule of a table in the syntax of nft(8), or as bytecode where there are no words for it. The reader
+// does the same for the rules of others; our own have no Text before they are in the kernel.
+func RuleText(t *schema.Table, r *schema.Rule) string {
+	p := printer{table: t}
+	return p.text(r)
+}

@@ -30,11 +30,12 @@ func Markdown(p *plan.Plan, o Options) string {
 }
 
 func mdFindings(b *strings.Builder, p *plan.Plan) {
-	if len(p.Findings) == 0 {
+	found := folded(p)
+	if len(found) == 0 {
 		return
 	}
 	b.WriteString("| code | severity | where | what | owner |\n|---|---|---|---|---|\n")
-	for _, f := range p.Findings {
+	for _, f := range found {
 		owner := ""
 		if f.Owner != nil {
 			owner = f.Owner.Name
@@ -54,7 +55,11 @@ func mdObject(s string) string {
 // mdSteps lists the steps, most harmful first.
 func mdSteps(b *strings.Builder, p *plan.Plan) {
 	if p.Empty() {
-		b.WriteString("No actions.\n\n")
+		if len(p.Findings) == 0 && failing(p) == 0 {
+			b.WriteString("No actions.\n\n")
+		} else {
+			b.WriteString("No actions: " + md(strings.TrimPrefix(noActions(p), "none: ")) + ".\n\n")
+		}
 		return
 	}
 	b.WriteString("| | step | object | because | risk | hurts |\n|---|---|---|---|---|---|\n")
@@ -67,7 +72,7 @@ func mdSteps(b *strings.Builder, p *plan.Plan) {
 }
 
 func mdChecks(b *strings.Builder, p *plan.Plan) {
-	opened := "none found" // packets are followed one by one: what none of them showed is not proved
+	opened := opened(p)
 	if len(p.Unrequested) > 0 {
 		opened = "**" + md(strings.Join(p.Unrequested, ", ")) + "**"
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/schema"
 )
@@ -132,13 +133,14 @@ func kindCounts(p *plan.Plan) string {
 }
 
 func (pg *page) findings(p *plan.Plan) {
-	if len(p.Findings) == 0 {
+	found := folded(p)
+	if len(found) == 0 {
 		return
 	}
 	pg.blank()
-	pg.heading("FINDINGS", severities(p.Findings))
+	pg.heading("FINDINGS", severities(found))
 	before := false
-	for _, f := range p.Findings {
+	for _, f := range found {
 		body := f.Object != "" || f.Detail != "" || len(f.Evidence)+len(f.Fixes) > 0
 		if body || before {
 			pg.blank()
@@ -146,6 +148,37 @@ func (pg *page) findings(p *plan.Plan) {
 		before = body
 		pg.finding(f)
 	}
+}
+
+// folded are the findings, where those that have one cause only, that something could not be read, are one: the
+// expectations tell which they are.
+func folded(p *plan.Plan) []plan.Finding {
+	unread := func(f plan.Finding) bool {
+		return !p.Observation.Complete && f.Code == "VN603" && strings.Contains(f.Detail, "could not be read")
+	}
+	n := 0
+	for _, f := range p.Findings {
+		if unread(f) {
+			n++
+		}
+	}
+	if n < 2 {
+		return p.Findings
+	}
+	var out []plan.Finding
+	for _, f := range p.Findings {
+		switch {
+		case !unread(f):
+			out = append(out, f)
+		case n > 0:
+			out = append(out, plan.Finding{
+				Code: f.Code, Severity: f.Severity, Title: fmt.Sprintf("%s cannot be decided: rules that could not be read (%s) may stop or let through their packets",
+					count(n, "expectation"), strings.Join(p.Observation.Blind, ", ")),
+			})
+			n = 0
+		}
+	}
+	return out
 }
 
 func severities(findings []plan.Finding) string {
@@ -269,7 +302,7 @@ func (pg *page) list(names []string, most int) string {
 func (pg *page) actions(p *plan.Plan) {
 	pg.blank()
 	if p.Empty() {
-		pg.heading("ACTIONS", "none: vmnet has no remedy for what it found")
+		pg.heading("ACTIONS", noActions(p))
 		return
 	}
 	pg.heading("ACTIONS", fmt.Sprintf("%d, in this order      %s", len(p.Steps), legend(p.Steps)))
@@ -278,6 +311,14 @@ func (pg *page) actions(p *plan.Plan) {
 		pg.step(s)
 	}
 	pg.foreign(p.Foreign)
+}
+
+// noActions says why nothing is done though something is wrong.
+func noActions(p *plan.Plan) string {
+	if n := len(apply.OnlyReported(p)); n > 0 {
+		return fmt.Sprintf(`none: foreign = "report" forbids to change %s of others`, count(n, "rule"))
+	}
+	return "none: vmnet has no remedy for what it found"
 }
 
 // legend explains the symbols that occur.
@@ -298,6 +339,9 @@ func (pg *page) step(s plan.Step) {
 	left := fmt.Sprintf("%3d  %s %s", s.ID, pg.paint(st, sym), pg.paint(bold, stepTitle(s)))
 	pg.wide(left, "risk "+pg.risk(s.Risk))
 	pg.diff(s.Lines)
+	if pg.o.Full {
+		pg.ruleset(s.Change)
+	}
 	reason := s.Because
 	if codes := strings.Join(s.Codes, ", "); codes != "" && !strings.HasPrefix(reason, codes) {
 		reason = strings.TrimSuffix(codes+": "+reason, ": ")
@@ -463,12 +507,20 @@ func (pg *page) next(p *plan.Plan) {
 		pg.para(0, plain, fmt.Sprintf("Saved %s, valid while the %s it relies on hold, until %s.", pg.o.Saved,
 			count(len(p.Basis), "fact"), p.Expires.UTC().Format("2006-01-02 15:04 MST")))
 	}
+	refused := apply.Permitted(p)
+	if refused != nil && !p.Empty() {
+		pg.para(0, yellow, "apply will refuse this plan: "+refused.Error()+".")
+	}
 	var cmds []string
+	if pg.o.Saved != "" {
+		cmds = []string{"vmnet show " + pg.o.Saved + " --full"}
+	}
 	switch {
+	case refused != nil: // no command that only fails
 	case pg.o.Saved != "":
-		cmds = []string{"vmnet show " + pg.o.Saved + " --full", "vmnet apply " + pg.o.Saved}
+		cmds = append(cmds, "vmnet apply "+pg.o.Saved)
 	case !p.Empty() && pg.o.Path != "":
-		cmds = []string{"vmnet apply " + pg.o.Path}
+		cmds = append(cmds, "vmnet apply "+pg.o.Path)
 	}
 	if len(cmds) > 0 && len(p.Findings) > 0 {
 		cmds = append(cmds, "vmnet explain "+p.Findings[0].Code)

@@ -125,6 +125,97 @@ func TestBlindPlan(t *testing.T) {
 	}
 }
 
+// A plan that apply refuses does not propose apply, and says why: it breaks what holds, or was made half blind.
+func TestPlanThatIsRefused(t *testing.T) {
+	t.Parallel()
+	breaks, blind := broken(), broken()
+	breaks.Observation.Complete = true
+	breaks.Checks[1].After.Status = "fail"
+	blind.Observation = plan.Observation{Blind: []string{"nftables"}}
+	blind.Findings = append(blind.Findings, plan.Finding{Code: "VN603", Severity: "warning", Detail: "rules that could not be read", Title: "one"},
+		plan.Finding{Code: "VN603", Severity: "warning", Detail: "rules that could not be read", Title: "two"})
+	for name, c := range map[string]struct {
+		p    *plan.Plan
+		want []string
+		not  []string
+	}{
+		"breaks what holds": {breaks, []string{"apply will refuse this plan: the plan would break what holds now: nat.lab: guests reach the outside"}, nil},
+		"blind":             {blind, []string{"apply will refuse this plan", "not asked for: not known", "VN603 warning  2 expectations cannot be decided"}, []string{"none found", "  one\n"}},
+	} {
+		for _, o := range []view.Options{{Path: "host.vmnet.hcl"}, {Saved: "fix.vmplan"}} {
+			text := view.Plan(c.p, o)
+			for _, w := range c.want {
+				if !strings.Contains(strings.Join(strings.Fields(text), " "), strings.Join(strings.Fields(w), " ")) {
+					t.Errorf("%s: no %q:\n%s", name, w, text)
+				}
+			}
+			for _, w := range append(c.not, "vmnet apply") {
+				if strings.Contains(text[strings.LastIndex(text, "\nPlan:")+1:], w) || (w != "vmnet apply" && strings.Contains(text, w)) {
+					t.Errorf("%s: has %q:\n%s", name, w, text)
+				}
+			}
+		}
+	}
+	if md := view.Markdown(blind, view.Options{}); !strings.Contains(md, "Newly reachable and not asked for: not known") || strings.Contains(md, "none found") {
+		t.Errorf("Markdown promises:\n%s", md)
+	}
+}
+
+// Where a remedy is known and the file forbids it, the text does not say that there is none.
+func TestReportedOnly(t *testing.T) {
+	t.Parallel()
+	p := broken()
+	p.Steps = nil
+	p.Desired.Settings.Foreign = "report"
+	for i := range p.Findings {
+		p.Findings[i].Fixes = nil
+	}
+	got := view.Plan(p, view.Options{})
+	if !strings.Contains(got, `none: foreign = "report" forbids`) || strings.Contains(got, "no remedy") {
+		t.Errorf("Plan:\n%s", got)
+	}
+}
+
+// --full shows every rule that is loaded, and the elements of sets up to a bound.
+func TestFullShowsRules(t *testing.T) {
+	t.Parallel()
+	accept := func(comment string) *schema.Rule {
+		return &schema.Rule{Comment: comment, Exprs: []schema.Expr{{Name: "counter"}, {Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}}}}
+	}
+	table := func(comments ...string) *schema.Table {
+		c := &schema.Chain{Name: "filter_forward", Type: "filter", Hook: "forward"}
+		for _, comment := range comments {
+			c.Rules = append(c.Rules, accept(comment))
+		}
+		set := &schema.Set{Name: "nat4", KeyType: 7, KeyLen: 4}
+		for i := range 25 {
+			set.Elements = append(set.Elements, schema.Element{Key: []byte{10, 0, byte(i), 0}, KeyEnd: []byte{10, 0, byte(i), 255}})
+		}
+		links := &schema.Set{Name: "links", KeyType: 41<<6 | 13, Fields: []uint32{16, 2}, Elements: []schema.Element{
+			{Key: append(append([]byte("vnet0"), make([]byte, 11)...), 0, 22, 0, 0), Verdict: &schema.Verdict{Kind: "jump", Chain: "x"}},
+		}}
+		return &schema.Table{Family: "inet", Name: "vmnet", Chains: []*schema.Chain{c}, Sets: []*schema.Set{links, set}}
+	}
+	p := broken()
+	p.Steps = []plan.Step{{ID: 1, Action: "update", Change: schema.Change{Ref: schema.TableRef("inet", "vmnet"), Before: table("stays", "goes"), After: table("stays", "comes")}}}
+	p.Steps[0].Change.After.(*schema.Table).Sets[1].Elements[0].Key = []byte{10, 0, 0, 9}
+	got := view.Plan(p, view.Options{Full: true})
+	for _, want := range []string{
+		"        chain filter_forward: counter accept comment \"stays\"\n",
+		"      + chain filter_forward: counter accept comment \"comes\"\n",
+		"      - chain filter_forward: counter accept comment \"goes\"\n",
+		"        set links: { \"vnet0\" . 22 : jump x }\n",
+		"      + set nat4: { 10.0.0.9-10.0.0.255, ", "10.0.19.0-10.0.19.255, … 5 more }\n",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in:\n%s", want, got)
+		}
+	}
+	if got := view.Plan(p, view.Options{}); strings.Contains(got, "filter_forward") {
+		t.Errorf("rules without --full:\n%s", got)
+	}
+}
+
 // Findings without steps are told, not hidden behind "No changes".
 func TestFindingsWithoutRemedy(t *testing.T) {
 	t.Parallel()

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -42,7 +43,7 @@ func (pg *page) table(t *schema.Table) {
 		for _, r := range c.Rules {
 			text := r.Text
 			if text == "" {
-				text = fmt.Sprintf("(%s)", count(len(r.Exprs), "expression"))
+				text = nft.RuleText(t, r)
 			}
 			if r.Comment != "" && !strings.Contains(text, r.Comment) {
 				text += "  # " + r.Comment
