@@ -33,10 +33,10 @@ func Permitted(p *plan.Plan) error {
 		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q", p.Summary.WorstRisk, limit)}
 	}
 	if needed := OnlyReported(p); len(needed) > 0 {
-		return &NotPermittedError{CodeForeign, fmt.Sprintf(`foreign = "report", and rules of others would have to change: %s`, strings.Join(needed, "; "))}
+		return &NotPermittedError{CodeForeign, `foreign = "report", and rules of others would have to change: ` + strings.Join(needed, "; ")}
 	}
 	if broken := breaks(p); len(broken) > 0 {
-		return &NotPermittedError{CodeBreaks, fmt.Sprintf("the plan would break what holds now: %s", strings.Join(broken, "; "))}
+		return &NotPermittedError{CodeBreaks, "the plan would break what holds now: " + strings.Join(broken, "; ")}
 	}
 	return nil
 }

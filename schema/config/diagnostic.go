@@ -99,6 +99,9 @@ func (l *loader) adopt(c Code, w where, diags hcl.Diagnostics) {
 			name := f.CalledFunctionName()
 			d.Detail = fmt.Sprintf("There is no function %q.%s", name, didYouMean(name, slices.Collect(maps.Keys(l.funcs))))
 		}
+		if before, why, ok := strings.Cut(d.Detail, " parameter: "); ok && d.Summary == "Invalid function argument" {
+			d.Detail = before + " parameter: " + lowerFirst(why)
+		}
 		d.Extra = c
 		if d.Subject == nil || d.Subject.Filename == "" { // the library does not always know
 			d.Subject, d.Context = nil, nil
@@ -159,6 +162,14 @@ func didYouMean(name string, candidates []string) string {
 		return fmt.Sprintf(" Did you mean %q?", s)
 	}
 	return ""
+}
+
+// lowerFirst lets a sentence go on behind a colon. Names and abbreviations keep their capitals.
+func lowerFirst(s string) string {
+	if len(s) > 1 && 'A' <= s[0] && s[0] <= 'Z' && 'a' <= s[1] && s[1] <= 'z' {
+		return strings.ToLower(s[:1]) + s[1:]
+	}
+	return s
 }
 
 // quoted gives the words sorted and in quotes.

@@ -76,7 +76,7 @@ func (l *loader) deviceOrLabel(i *instance) field[string] {
 	name := i.node.name + i.suffix
 	return as(l, codeDeviceName, field[string]{v: name, at: at, status: good}, func(s string) (string, string) {
 		if _, why := deviceName(s); why != "" {
-			return s, "The device is named after the block, and that does not work: " + why
+			return s, "The device is named after the block, and that does not work. " + why
 		}
 		return s, ""
 	})

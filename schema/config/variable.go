@@ -127,6 +127,9 @@ func (l *loader) variableType(n *node, a *hclsyntax.Attribute) (cty.Type, *typee
 	}
 	t, defaults, diags := typeexpr.TypeConstraintWithDefaults(a.Expr)
 	if diags.HasErrors() {
+		for _, d := range diags {
+			d.Detail += " Types are string, number, bool, any, list(string), set(string), map(string), tuple([string, number]) and object({ name = string }), with any type inside."
+		}
 		l.adopt(codeWrongType, where{rng: a.Expr.Range().Ptr(), in: n.block}, diags)
 		return t, nil, false
 	}

@@ -23,13 +23,30 @@ import (
 // part, the values that were in it, and in full sentences what is wrong and what to do.
 func Diagnostics(diags hcl.Diagnostics, files map[string]*hcl.File, o Options) string {
 	pg := &page{o: o}
+	const most = 20 // more are not read, and the first ones are often the cause of the others
+	shown := errorsFirst(diags)
+	shown = shown[:min(len(shown), most)]
 	for i, d := range diags {
-		if i > 0 {
+		if len(diags) > most && !slices.Contains(shown, d) {
+			continue
+		}
+		if i > 0 && pg.b.Len() > 0 {
 			pg.blank()
 		}
 		pg.diagnostic(d, files)
 	}
+	if n := len(diags) - most; n > 0 {
+		pg.blank()
+		pg.raw(pg.paint(bold, fmt.Sprintf("%s not shown; vmnet validate -o json lists all of %d.", count(n, "more diagnostic"), len(diags))))
+	}
 	return pg.String()
+}
+
+// errorsFirst lets no warning take the place of an error.
+func errorsFirst(diags hcl.Diagnostics) hcl.Diagnostics {
+	out := slices.Clone(diags)
+	slices.SortStableFunc(out, func(a, b *hcl.Diagnostic) int { return cmp.Compare(a.Severity, b.Severity) })
+	return out
 }
 
 // Valid says that nothing is wrong, and what was found.
@@ -78,17 +95,48 @@ func (pg *page) snippet(d *hcl.Diagnostic, s *snippetJSON, st style) {
 	pg.raw(clean(where) + ":")
 	gutter := len(strconv.Itoa(s.StartLine + len(s.lines) - 1))
 	for i, line := range s.lines {
+		from, to := s.HighlightStart, max(min(s.HighlightEnd, len(line)), s.HighlightStart)
+		if i > 0 {
+			from, to = 0, 0
+		}
+		line, from, to = cutAround(line, from, to)
 		pg.raw(fmt.Sprintf("  %*d │ %s", gutter, s.StartLine+i, clean(line)))
 		if i == 0 {
-			n := min(s.HighlightEnd, len(line)) - s.HighlightStart
-			lead := strings.Repeat(" ", shown(line[:s.HighlightStart]))
-			marks := strings.Repeat("^", max(shown(line[s.HighlightStart:s.HighlightStart+max(n, 0)]), 1))
+			lead := strings.Repeat(" ", shown(line[:from]))
+			marks := strings.Repeat("^", max(shown(line[from:to]), 1))
 			pg.raw(fmt.Sprintf("  %*s │ %s%s", gutter, "", lead, pg.paint(st, marks)))
 		}
 	}
 	for _, v := range s.Values {
 		pg.raw(fmt.Sprintf("  %*s   %s", gutter, "", clean(v.Traversal+" "+v.Statement)))
 	}
+}
+
+// cutAround cuts a long line of source to what stands around its guilty part, line[from:to], and gives its new place.
+func cutAround(line string, from, to int) (string, int, int) {
+	const most, before = 200, 60
+	if len(line) <= most {
+		return line, from, to
+	}
+	begin := runeStart(line, max(from-before, 0))
+	end := runeStart(line, min(begin+most, len(line)))
+	lead, tail := "", ""
+	if begin > 0 {
+		lead = "… "
+	}
+	if end < len(line) {
+		tail = " …"
+	}
+	to = min(to, end)
+	return lead + line[begin:end] + tail, from - begin + len(lead), to - begin + len(lead)
+}
+
+// runeStart is the place at or before i where a character begins.
+func runeStart(s string, i int) int {
+	for i > 0 && i < len(s) && !utf8.RuneStart(s[i]) {
+		i--
+	}
+	return i
 }
 
 // shown is how many columns a piece of source takes after clean.
@@ -281,6 +329,8 @@ func statement(v cty.Value) string {
 		return "is " + v.AsBigFloat().Text('f', -1)
 	case v.Type() == cty.Bool:
 		return fmt.Sprintf("is %t", v.True())
+	case v.Type().IsObjectType(): // a block: how many attributes it has helps nobody
+		return ""
 	case v.CanIterateElements():
 		return fmt.Sprintf("is %s of %d", v.Type().FriendlyName(), v.LengthInt())
 	}

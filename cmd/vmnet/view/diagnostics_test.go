@@ -1,7 +1,9 @@
 package view_test
 
 import (
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/hashicorp/hcl/v2"
 	"github.com/hashicorp/hcl/v2/hclsyntax"
@@ -52,6 +54,57 @@ func mistakes(t *testing.T) (hcl.Diagnostics, map[string]*hcl.File) {
 			Filename: "lab.vmnet.hcl", Start: hcl.Pos{Line: 11, Column: 1, Byte: len(source)}, End: hcl.Pos{Line: 11, Column: 1, Byte: len(source)},
 		}},
 	}, map[string]*hcl.File{"lab.vmnet.hcl": f}
+}
+
+// A line of a thousand columns, or a file of a thousand mistakes, does not flood the terminal.
+func TestDiagnosticsAreBounded(t *testing.T) {
+	t.Parallel()
+	src := "x = [" + strings.Repeat(`"ünïcödé", `, 200) + "oops, " + strings.Repeat(`"b", `, 200) + "]\n"
+	at := strings.Index(src, "oops")
+	f := &hcl.File{Bytes: []byte(src)}
+	var diags hcl.Diagnostics
+	for range 25 {
+		diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagWarning, Summary: "Beware", Subject: &hcl.Range{Filename: "x.hcl", Start: hcl.Pos{Line: 1, Column: 1, Byte: at}, End: hcl.Pos{Line: 1, Column: 1, Byte: at + 4}}})
+	}
+	diags = append(diags, &hcl.Diagnostic{Severity: hcl.DiagError, Summary: "Really wrong"})
+	got := view.Diagnostics(diags, map[string]*hcl.File{"x.hcl": f}, view.Options{})
+	if n := strings.Count(got, "Beware"); n != 19 || !strings.Contains(got, "Really wrong") || !strings.HasSuffix(got, "\n6 more diagnostics not shown; vmnet validate -o json lists all of 26.\n") {
+		t.Errorf("%d warnings are shown:\n%s", n, got)
+	}
+	var code, marks string
+	for line := range strings.Lines(got) {
+		if len(line) > 260 || !utf8.ValidString(line) {
+			t.Fatalf("line of %d bytes: %q", len(line), line)
+		}
+		if strings.Contains(line, "oops") && code == "" {
+			code = line
+		}
+		if strings.Contains(line, "^") && marks == "" {
+			marks = line
+		}
+	}
+	if i, j := utf8.RuneCountInString(code[:strings.Index(code, "oops")]), utf8.RuneCountInString(marks[:strings.Index(marks, "^^^^")]); i != j {
+		t.Errorf("the marks are not under the mistake:\n%s%s", code, marks)
+	}
+}
+
+// What a name stands for is shown where that says something: that a guest is an object does not.
+func TestValuesThatSayNothing(t *testing.T) {
+	t.Parallel()
+	src := "x = [guest.db1, guest.db1.name]\n"
+	f, diags := hclsyntax.ParseConfig([]byte(src), "x.hcl", hcl.InitialPos)
+	if diags.HasErrors() {
+		t.Fatal(diags)
+	}
+	expr := f.Body.(*hclsyntax.Body).Attributes["x"].Expr
+	guest := cty.ObjectVal(map[string]cty.Value{"name": cty.StringVal("db1")})
+	got := view.Diagnostics(hcl.Diagnostics{{
+		Severity: hcl.DiagError, Summary: "Wrong", Subject: expr.Range().Ptr(), Expression: expr,
+		EvalContext: &hcl.EvalContext{Variables: map[string]cty.Value{"guest": cty.ObjectVal(map[string]cty.Value{"db1": guest})}},
+	}}, map[string]*hcl.File{"x.hcl": f}, view.Options{})
+	if strings.Contains(got, "object of") || !strings.Contains(got, `guest.db1.name is "db1"`) {
+		t.Error(got)
+	}
 }
 
 func TestDiagnostics(t *testing.T) {
