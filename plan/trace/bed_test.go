@@ -41,6 +41,8 @@ type bed struct {
 	nft  *nft.Provider
 	// round counts rulesets.
 	round uint16
+	// seen is where the last asked requests arrived, for messages.
+	seen map[uint32]arrived
 }
 
 // end is a place where frames are made and seen.
@@ -138,14 +140,22 @@ func makeBed() (*bed, error) {
 	if err := b.open(); err != nil {
 		return nil, errors.Join(err, w.Close())
 	}
-	for name, src := range map[string]string{"a": "10.20.0.8", "b": "10.20.0.12"} { // so that the bridge knows who is where
-		hello := parcel{proto: 17, src: netip.MustParseAddr(src), dst: netip.MustParseAddr("10.20.0.1"), sport: 9, dport: 9}
-		if err := b.inject(name, hello, kindLater); err != nil {
-			return nil, errors.Join(err, w.Close())
+	if err := b.hello(); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return b, nil
+}
+
+// hello sends a frame from each guest, so that the bridge knows who is where.
+func (b *bed) hello() error {
+	for name, src := range map[string]string{"a": "10.20.0.8", "b": "10.20.0.12"} {
+		p := parcel{round: b.round, proto: 17, src: netip.MustParseAddr(src), dst: netip.MustParseAddr("10.20.0.1"), sport: 9, dport: 9}
+		if err := b.inject(name, p, kindLater); err != nil {
+			return err
 		}
 	}
 	b.collect(kindLater)
-	return b, nil
+	return nil
 }
 
 func (b *bed) open() error {
@@ -508,6 +518,7 @@ func (b *bed) ask(probes []probe) (map[uint32]string, error) {
 		}
 	}
 	first := b.collect(kindRequest)
+	b.seen = first
 	for _, pr := range probes {
 		if at, ok := first[pr.p.tag]; ok && (pr.flow.To == "" || at.end != "h" && b.ends[at.end].dev == pr.flow.To) {
 			out[pr.p.tag] = "reply"
@@ -537,5 +548,5 @@ func (b *bed) ask(probes []probe) (map[uint32]string, error) {
 // reset takes rules and connections away.
 func (b *bed) reset() error {
 	b.round++
-	return errors.Join(runInput("flush ruleset\n", "nft", "-f", "-"), netlink.ConntrackTableFlush(netlink.ConntrackTable))
+	return errors.Join(runInput("flush ruleset\n", "nft", "-f", "-"), b.hello(), netlink.ConntrackTableFlush(netlink.ConntrackTable))
 }

@@ -40,11 +40,16 @@ func (r *run) bridged(br, port *device) bool {
 		if up, ok = r.bridgedNAT(br); !ok {
 			return false
 		}
+		if !up { // neigh_hh_bridge: the new destination's MAC, the sender's stays
+			p.setMACs(r.senderMAC(br), r.w.macs[neighbour{br.name, p.dst}])
+		}
 	}
 	if !up {
 		return r.bridgeForward(br, port)
 	}
-	p.pkttype = min(p.pkttype, 2)
+	if p.pkttype == 3 { // NAT brought it here
+		p.pkttype = 0
+	}
 	p.in = port
 	if !r.bridgeHook(input) {
 		return false

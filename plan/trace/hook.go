@@ -48,7 +48,7 @@ func (r *run) entry(e entry) bool {
 	switch e.kind {
 	case entryTrack:
 		if !r.inBridge || r.w.bridgeTracks {
-			r.track()
+			return r.track()
 		}
 		return true
 	case entryNAT:

@@ -34,6 +34,9 @@ func standard(b *bed) []probe {
 	add(17, "10.20.0.1", "10.20.0.11", 22)
 	add(17, "10.20.0.1", "10.20.0.11", 53)
 	add(17, "192.0.2.10", "203.0.113.10", 53)
+	add(17, "192.0.2.10", "192.0.2.10", 2222)
+	add(17, "10.20.0.1", "192.0.2.10", 53)
+	add(17, "127.0.0.1", "127.0.0.1", 2222)
 	add(1, "10.20.0.11", "203.0.113.10", 0)
 	add(1, "10.20.0.11", "10.20.0.12", 0)
 	add(1, "10.20.0.11", "10.20.0.1", 0)
@@ -252,6 +255,25 @@ var kernelCases = []struct {
 		ip link set vnet1 type bridge_slave isolated on ## ip link set vnet1 type bridge_slave isolated off`, 0},
 	{"a port down", "ip link set vnet1 down ## ip link set vnet1 up", 0},
 	{"a port without its bridge", "ip link set vnet1 nomaster ## ip link set vnet1 master virbr-lab", 0},
+	{"a forward from the host", nat22 + `table ip n { chain o { type nat hook output priority -100; udp dport 2222 dnat to 10.20.0.12; } }`, 0},
+	{"a forward from localhost", `sysctl net.ipv4.conf.virbr-lab.route_localnet=1 ## sysctl net.ipv4.conf.virbr-lab.route_localnet=0
+		table ip n { chain o { type nat hook output priority -100; udp dport 2222 dnat to 10.20.0.12; }
+		chain p { type nat hook postrouting priority 100; ip saddr 127.0.0.1 oifname virbr-lab masquerade; } }`, 0},
+
+	// Each of these was once a disagreement.
+	{"the output hook keeps its interface after DNAT", `table ip n { chain o { type nat hook output priority -100; udp dport 2222 dnat to 10.20.0.12; } }
+		table ip f { chain o { type filter hook output priority 0; oifname virbr-lab udp dport 2222 drop; udp dport 53 oifname lo drop; } }`, 0},
+	{"bridged NAT makes a packet the host's", `table ip n { chain p { type nat hook prerouting priority -100; udp dport { 22, 443 } redirect to :53; } }
+		table ip f { chain i { type filter hook input priority 0; policy drop; meta pkttype host udp dport 53 accept; } }`, 0},
+	{"bridged NAT changes the frame's destination", `table ip n { chain p { type nat hook prerouting priority -100; ip daddr 192.0.2.10 dnat to 10.20.0.12; } }
+		table bridge b { chain f { type filter hook forward priority 10; policy drop; ether daddr 52:54:00:00:00:0b accept; } }`, 0},
+	{"IP's postrouting of bridged packets sees the host's type", `table ip f { chain p { type filter hook postrouting priority 0; oifname virbr-lab meta pkttype host tcp dport 22 drop; meta pkttype other meta l4proto udp drop; } }`, 0},
+	{"entries are confirmed before loopback input", `table ip f { chain i { type filter hook input priority 0; iifname lo ct status confirmed udp dport 53 drop; iifname virbr-lab ct status confirmed udp dport 53 drop; } }`, 0},
+	{"answers that conntrack does not see", `table ip r { chain p { type filter hook prerouting priority -300; tcp sport 80 notrack; udp sport 443 notrack; } }
+		table ip f { chain f { type filter hook forward priority 0; tcp dport 80 ct state invalid drop; udp dport 443 ct state established drop; } }`, 0},
+	{"a port rewritten before conntrack", `table ip r { chain p { type filter hook prerouting priority -300; udp dport 53 udp dport set 54; } 
+		chain o { type filter hook output priority -300; udp dport 53 udp dport set 54; } }`, 0},
+	{"later packets rewritten", `table ip f { chain f { type filter hook forward priority 0; ct state established tcp dport 443 tcp dport set 444; } }`, 0},
 	{"iptables-nft", `iptables -A FORWARD -d 10.20.0.11 -p tcp --dport 22 -j DROP ## iptables -F
 		iptables -A INPUT -s 10.0.0.0/8 -p udp --sport 22 -j DROP ## iptables -F
 		iptables -t nat -A POSTROUTING -s 10.20.0.0/24 -o eno1 -j MASQUERADE ## iptables -t nat -F

@@ -3,6 +3,8 @@ package trace
 import (
 	"encoding/binary"
 	"net/netip"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // Flags of NAT ranges (uapi linux/netfilter/nf_nat.h).
@@ -12,34 +14,52 @@ const (
 )
 
 // track is conntrack's look at the packet (nf_conntrack_in): it finds the entry, or makes one for a first packet.
-func (r *run) track() {
+func (r *run) track() bool {
 	p := &r.p
 	if p.ctState != 0 { // untracked by a rule, or seen before: bridge, loopback
-		return
+		return true
 	}
 	t := p.tuple()
 	if p.half == "request" {
 		r.conn = &conn{orig: t, reply: t.invert()}
 		p.ct, p.ctState = r.conn, ctNew
-		return
+		return true
 	}
 	if c := r.conn; c != nil {
 		switch {
 		case t.meets(c.reply):
 			p.ct, p.ctState, p.ctReply = c, ctEstablished, true
 			c.status |= ipsSeenReply
-			return
+			return true
 		case t.meets(c.orig):
-			p.ct, p.ctState = c, ctEstablished
-			return
+			r.trackLater(c)
+			return true
 		}
 	}
 	// No entry: an answer alone does not begin a connection (tcp_new, icmp_new), a later TCP segment does (tcp_loose).
 	if p.half == "reply" && (p.proto == protoTCP || p.proto == protoICMP || p.proto == protoICMPv6) {
 		p.ctState = ctInvalid
-		return
+		return true
+	}
+	if r.conn != nil && !toMany(r.sent.dst) && !r.dry {
+		// The NAT core sees to it that no two entries look alike, and this one nearly does: what it picks nobody knows.
+		return r.unmodelled("nat", schema.Ref{}, "this packet belongs to no connection that conntrack knows, though the first one did: a rule writes into packets")
 	}
 	p.ct, p.ctState = &conn{orig: t, reply: t.invert()}, ctNew
+	return true
+}
+
+// trackLater is a later packet of the side that opened the connection: established once conntrack saw an answer.
+func (r *run) trackLater(c *conn) {
+	p := &r.p
+	switch {
+	case c.status&ipsSeenReply != 0:
+		p.ct, p.ctState = c, ctEstablished
+	case p.proto == protoTCP: // an ACK in state SYN_SENT (tcp_conntracks)
+		p.ctState = ctInvalid
+	default:
+		p.ct, p.ctState = c, ctNew
+	}
 }
 
 func (p *packet) tuple() tuple {

@@ -80,9 +80,13 @@ func oracleRound(t *testing.T, b *bed, g *generator, about string, tally map[str
 		if res.Verdict == trace.Block {
 			want = res.Half
 		}
+		if res.Verdict == trace.Depends && res.Decider.Stage == "nat" && res.Decider.Chain == "" && strings.Contains(rules, " set ") {
+			tally["rewritten behind conntrack's back"]++
+			continue
+		}
 		tally[want]++
 		if real := got[pr.p.tag]; real != want {
-			t.Errorf("%s\n%v\n%s\n%+v from %s\nthe kernel says %q, vmnet %q: %s\n%s", about, settings, rules, pr.p, pr.from, real, want, say(res), show(res))
+			t.Errorf("%s\n%v\n%s\n%+v from %s, seen %+v\nthe kernel says %q, vmnet %q: %s\n%s", about, settings, rules, pr.p, pr.from, b.seen[pr.p.tag], real, want, say(res), show(res))
 			return
 		}
 	}
@@ -179,8 +183,9 @@ func (g *generator) probes(b *bed, n int) []probe {
 		}
 		if p.proto == 6 || p.proto == 17 {
 			p.sport, p.dport = uint16(20000+tag*7), pick(g, somePorts...)
+			// A server's port as source, towards a port of its own: the other way round it could be another's answer.
 			if s := pick(g, somePorts...); g.chance(30) && !used[[2]uint16{uint16(p.proto), s}] {
-				p.sport = s
+				p.sport, p.dport = s, uint16(30000+tag)
 				used[[2]uint16{uint16(p.proto), s}] = true
 			}
 		}

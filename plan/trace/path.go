@@ -351,15 +351,16 @@ func (r *run) fromHost(kind int, sAny, dAny bool) bool {
 		}
 	}
 	r.build(kind, sAny, dAny)
-	p.out = out
-	r.gateway, r.way = res.gateway, res
+	res.dev = out
+	p.out, r.gateway, r.way = out, res.gateway, res
 	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route"})
 	if !r.ipHook(output) {
 		return false
 	}
-	if out = p.out; out != r.w.lo && !r.leadsThere(r.way) {
+	if out = r.way.dev; out != r.w.lo && !r.leadsThere(r.way) {
 		return false
 	}
+	p.out = out
 	if !r.ipHook(postrouting) {
 		return false
 	}
@@ -396,7 +397,8 @@ func (r *run) outDevice(res found) (*device, bool) {
 	return res.dev, true
 }
 
-// routeOut routes a packet of the host again after a hook changed it.
+// routeOut routes a packet of the host again after a hook changed it. The rest of the output hook still sees the interface
+// of the first route: struct nf_hook_state is filled once.
 func (r *run) routeOut() bool {
 	p := &r.p
 	if r.dry {
@@ -410,7 +412,8 @@ func (r *run) routeOut() bool {
 	if !ok {
 		return false
 	}
-	r.gateway, r.way, p.out = res.gateway, res, out
+	res.dev = out
+	r.gateway, r.way = res.gateway, res
 	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route again"})
 	return true
 }

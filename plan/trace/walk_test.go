@@ -515,7 +515,7 @@ func TestBlindIsNeverSure(t *testing.T) {
 	t.Parallel()
 	s := parseState(t, lab+masq)
 	s.Blind = []string{"nftables"}
-	if got, want := say(trace.Walk(s, parseFlow(t, out))), "depends request local: could not be read: nftables"; got != want {
+	if got, want := say(trace.Walk(s, parseFlow(t, out))), "depends request local: rules that could not be read (nftables)"; got != want {
 		t.Errorf("blind: got %q, want %q", got, want)
 	}
 	s = parseState(t, lab+"link vnet1 type tap master virbr-lab down")
