@@ -87,8 +87,8 @@ func namesLink(t *schema.Table, e *schema.Expr, is func([]byte) bool) bool {
 
 // isName compares a name as the kernel stores it: padded with zeros, or shorter for a wildcard.
 func isName(b []byte, name string) bool {
-	if i := bytes.IndexByte(b, 0); i >= 0 {
-		return string(b[:i]) == name
+	if whole, _, padded := bytes.Cut(b, []byte{0}); padded {
+		return string(whole) == name
 	}
 	return len(b) > 0 && bytes.HasPrefix([]byte(name), b)
 }

@@ -338,7 +338,6 @@ type field struct {
 	what string // "saddr", "daddr", "proto", "nfproto", "sport", "dport", "iif", "oif", "state"
 	v6   bool
 	mask []byte // nil: all
-	xor  bool   // the bits were altered: not understood
 }
 
 type boxer struct {

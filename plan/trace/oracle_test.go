@@ -250,10 +250,9 @@ func (g *generator) ruleset() string {
 
 type tableGen struct {
 	*generator
-	fam   string
-	hook  string
-	subs  []string // chains that may be jumped to
-	depth int
+	fam  string
+	hook string
+	subs []string // chains that may be jumped to
 }
 
 func (g *generator) table(b *strings.Builder, fam, name string, next func(int) int) {

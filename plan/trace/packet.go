@@ -78,16 +78,14 @@ type packet struct {
 	linked       bool // has a link header
 	in, out      *device
 	physIn       *device // the bridge port it came in by
-	port         *device // the bridge port it leaves by
 
 	ct        *conn
 	ctState   uint32 // 0 before conntrack
 	ctReply   bool
 	untracked bool
 
-	end     int // of the image
-	b, unk  [imageLen]byte
-	flipped bool // this is the answer: for ICMP types and TCP flags
+	end    int // of the image
+	b, unk [imageLen]byte
 }
 
 // kind of packet: which TCP flags and ICMP type it carries.

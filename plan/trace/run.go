@@ -40,8 +40,7 @@ type run struct {
 	inBridge bool
 	missed   bool
 	mapped   string // what a NAT rule of the chain at hand did
-	natOf    station
-	dry      bool // only find out whether a chain would do something
+	dry      bool   // only find out whether a chain would do something
 	effect   bool
 	gateway  netip.Addr // of the route taken
 	way      found      // the route a packet of the host takes

@@ -141,7 +141,7 @@ func (p *Provider) transact(ctx context.Context, prepare func() (*batch, error))
 }
 
 // prepare makes the batch and binds it to the generation that was there before it was made.
-func (p *Provider) prepare(ctx context.Context, make func() (*batch, error)) (*batch, error) {
+func (p *Provider) prepare(ctx context.Context, build func() (*batch, error)) (*batch, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -150,7 +150,7 @@ func (p *Provider) prepare(ctx context.Context, make func() (*batch, error)) (*b
 	if err != nil {
 		return nil, err
 	}
-	b, err := make()
+	b, err := build()
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()

@@ -20,8 +20,8 @@ type field struct {
 	prefix int
 }
 
-// field names what a register holds. n is how many bytes of it are compared, 0 when that does not matter.
-func (w *ruleText) field(c *cell, n int) (field, bool) {
+// field names what a register holds.
+func (w *ruleText) field(c *cell) (field, bool) {
 	if c == nil {
 		return field{}, false
 	}

@@ -297,7 +297,7 @@ func (w *ruleText) split(l *schema.Expr, v []byte) bool {
 		head, tail := *l, *l
 		head.Len = uint32(n)
 		tail.Offset, tail.Len = l.Offset+uint32(n), l.Len-uint32(n)
-		if f, ok := w.field(&cell{load: &head}, n); !ok || f.prefix != 0 {
+		if f, ok := w.field(&cell{load: &head}); !ok || f.prefix != 0 {
 			continue
 		}
 		if !w.relation(&cell{load: &head}, "eq", v[:n], nil) {
@@ -310,7 +310,7 @@ func (w *ruleText) split(l *schema.Expr, v []byte) bool {
 
 // relation says "LHS OP RHS".
 func (w *ruleText) relation(c *cell, op string, from, to []byte) bool {
-	f, ok := w.field(c, len(from))
+	f, ok := w.field(c)
 	if !ok {
 		return false
 	}
@@ -521,7 +521,7 @@ func (w *ruleText) write(e *schema.Expr) bool {
 		v, ok = w.bits(c, typ)
 	default:
 		var f field
-		f, ok = w.field(c, 0)
+		f, ok = w.field(c)
 		v = f.text
 	}
 	if !ok {
@@ -535,7 +535,7 @@ func (w *ruleText) write(e *schema.Expr) bool {
 func (w *ruleText) bits(c *cell, typ uint32) (string, bool) {
 	plain := *c
 	plain.mask, plain.xor = nil, nil
-	f, ok := w.field(&plain, 0)
+	f, ok := w.field(&plain)
 	if !ok || len(c.mask) != 4 || len(c.xor) != 4 {
 		return "", false
 	}

@@ -264,7 +264,7 @@ func (w *ruleText) keyFields(reg uint32, s *schema.Set) ([]field, bool) {
 		if i >= len(w.regs) || w.regs[i] == nil {
 			return nil, false
 		}
-		f, ok := w.field(w.regs[i], 0)
+		f, ok := w.field(w.regs[i])
 		n := int(loadLen(w.regs[i].load))
 		if !ok || f.mask != nil || f.prefix != 0 || n == 0 {
 			return nil, false
@@ -521,7 +521,7 @@ func duration(ms uint64) string {
 		ms   uint64
 	}{{"d", 86400000}, {"h", 3600000}, {"m", 60000}, {"s", 1000}, {"ms", 1}} {
 		if n := ms / u.ms; n > 0 {
-			s.WriteString(fmt.Sprintf("%d%s", n, u.name))
+			fmt.Fprintf(&s, "%d%s", n, u.name)
 			ms %= u.ms
 		}
 	}

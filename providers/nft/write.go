@@ -40,8 +40,9 @@ func (p *Provider) do(ctx context.Context, c schema.Change) error {
 			return errors.New("not a change of a rule")
 		}
 		return p.transact(ctx, func() (*batch, error) { return p.changeRule(before, after) })
+	default:
+		return fmt.Errorf("kind %s is not nftables' business", c.Ref.Kind)
 	}
-	return fmt.Errorf("kind %s is not nftables' business", c.Ref.Kind)
 }
 
 func asTable(o schema.Object) (*schema.Table, bool) {

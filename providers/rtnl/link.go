@@ -148,7 +148,7 @@ func tunType(b []byte) string {
 // Indexes into the arrays of IFLA_INET_CONF (enum IPV4_DEVCONF_*, include/uapi/linux/ip.h, less one) and
 // IFLA_INET6_CONF (enum DEVCONF_*, include/uapi/linux/ipv6.h). They never change: the arrays only grow.
 const (
-	conf4Forwarding    = 1 - 1
+	conf4Forwarding    = 0 // 1 - 1
 	conf4ProxyARP      = 3 - 1
 	conf4RPFilter      = 8 - 1
 	conf4LogMartians   = 11 - 1

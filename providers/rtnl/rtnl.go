@@ -137,8 +137,9 @@ func (p *Provider) change(ctx context.Context, c schema.Change) error {
 		return changeOf(ctx, c, p.changeNeighbour)
 	case schema.KindFDB:
 		return changeOf(ctx, c, p.changeFDB)
+	default:
+		return unsupported("rtnl does not change %s", c.Ref.Kind)
 	}
-	return unsupported("rtnl does not change %s", c.Ref.Kind)
 }
 
 // changeOf hands the sides of a Change on as what they are; nil for a side that is not there.

@@ -533,7 +533,7 @@ func u32Match(b blob) result {
 // u32Test is struct xt_u32_test: where to look, eight bytes a step, and what to find there, eight bytes a range.
 func u32Test(b blob, off, most int) string {
 	var s strings.Builder
-	s.WriteString(fmt.Sprintf("0x%x", b.u32(off)))
+	fmt.Fprintf(&s, "0x%x", b.u32(off))
 	for i := 1; i < min(int(b.u8(off+16*most)), most); i++ {
 		s.WriteString(pick(b.u8(off+8*i+4), "&", "<<", ">>", "@") + fmt.Sprintf("0x%x", b.u32(off+8*i)))
 	}
@@ -546,14 +546,14 @@ func u32Test(b blob, off, most int) string {
 		from, to := b.u32(values+8*i), b.u32(values+8*i+4)
 		s.WriteString(sep + fmt.Sprintf("0x%x", from))
 		if from != to {
-			s.WriteString(fmt.Sprintf(":0x%x", to))
+			fmt.Fprintf(&s, ":0x%x", to)
 		}
 	}
 	return s.String()
 }
 
 // addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1]:80", ":8080".
-func addrPort(flags uint32, from, to netip.Addr, min, max uint16) string {
+func addrPort(flags uint32, from, to netip.Addr, first, last uint16) string {
 	var s string
 	hasPort := flags&natProtoSpecified != 0
 	if flags&natMapIPs != 0 {
@@ -566,9 +566,9 @@ func addrPort(flags uint32, from, to netip.Addr, min, max uint16) string {
 		}
 	}
 	if hasPort {
-		s += fmt.Sprintf(":%d", min)
-		if min != max {
-			s += fmt.Sprintf("-%d", max)
+		s += fmt.Sprintf(":%d", first)
+		if first != last {
+			s += fmt.Sprintf("-%d", last)
 		}
 	}
 	return s

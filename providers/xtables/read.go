@@ -163,7 +163,8 @@ func (f family) decode(name string, info, blob []byte) (*schema.Table, error) {
 			return nil, err
 		}
 	}
-	return d.table, d.users()
+	d.users()
+	return d.table, nil
 }
 
 // entry is one rule of the blob.
@@ -233,7 +234,7 @@ func (d *decoder) builtin(hook int, from, underflow uint32) error {
 	return fmt.Errorf("decode chain %s: it has no end", c.Name)
 }
 
-func (d *decoder) users() error {
+func (d *decoder) users() {
 	var c *schema.Chain
 	for _, e := range d.entries {
 		if name, ok := d.userChain[e.at]; ok && name != "ERROR" {
@@ -251,5 +252,4 @@ func (d *decoder) users() error {
 			c.Rules = append(c.Rules, d.rule(e))
 		}
 	}
-	return nil
 }
