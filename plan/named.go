@@ -18,15 +18,15 @@ func (r *resolved) namedElsewhere(m move, attach *draft) {
 		return
 	}
 	attach.risk = RiskCut
-	attach.hurts = fmt.Sprintf("%d rules name %s and will not match %s: what they accept is dropped, what they drop gets in", len(names), m.from, m.to)
+	attach.hurts = fmt.Sprintf("%s by name of %s, which will not match %s: what they accept is dropped, what they drop gets in", count(len(names), "rule"), m.from, m.to)
 	r.findings = append(r.findings, Finding{
-		Code: "VN903", Severity: "error", Title: fmt.Sprintf("%d rules name %s, which becomes a port of %s", len(names), m.from, m.to),
+		Code: "VN903", Severity: "error", Title: fmt.Sprintf("%s by name of %s, which becomes a port of %s", count(len(names), "rule"), m.from, m.to),
 		Address: m.address, Object: schema.LinkRef(m.from).String(), Origin: r.Blocks[m.address],
 		Detail: fmt.Sprintf("After the move packets come in and go out by %s: these rules match nothing any more. "+
 			"Name %s in them as well, then plan again; or set risk_limit = \"cut\" in the vmnet block if you know that none of them matters.", m.to, m.to),
 		Evidence: names[:min(len(names), 10)],
 	})
-	r.unrequested = append(r.unrequested, fmt.Sprintf("whatever the rules that name %s stop today", m.from))
+	r.unrequested = append(r.unrequested, fmt.Sprintf("whatever rules by name of %s stop today", m.from))
 }
 
 // rulesNaming lists the rules that match a link by name or index, and do not name its bridge.
