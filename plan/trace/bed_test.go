@@ -41,6 +41,8 @@ type bed struct {
 	nft  *nft.Provider
 	// round counts rulesets.
 	round uint16
+	// patience is for how many looks it must be quiet before nothing more is waited for.
+	patience int
 	// seen is where the last asked requests arrived, for messages.
 	seen map[uint32]arrived
 }
@@ -86,11 +88,15 @@ func writeSysctl(key, value string) error {
 // newBed must run on a thread in a new host (world.InNewHost).
 func newBed(tb testing.TB) *bed {
 	tb.Helper()
-	b, err := makeBed()
-	if err != nil {
-		tb.Fatal(err)
+	var err error
+	for range 3 { // the kernel's IPv6 work queue serves all namespaces of the machine: links may not become ready in time
+		var b *bed
+		if b, err = makeBed(); err == nil {
+			return b
+		}
 	}
-	return b
+	tb.Fatal(err)
+	return nil
 }
 
 func makeBed() (*bed, error) {
@@ -439,7 +445,7 @@ type arrived struct {
 func (b *bed) collect(kind int) map[uint32]arrived {
 	out := map[uint32]arrived{}
 	quiet := 0
-	for quiet < 3 {
+	for quiet < max(b.patience, 3) {
 		got := false
 		for name, e := range b.ends {
 			buf := make([]byte, 2048)
@@ -507,9 +513,41 @@ func (b *bed) newProbe(p parcel) probe {
 	return pr
 }
 
+// listen opens the host's UDP ports that may be reached, and gives what closes them. Its "port unreachable" would belong to
+// the connection it is about, meet the rules, and change marks.
+func listen(probes []probe) (closeAll func()) {
+	ports := map[uint16]bool{}
+	for _, p := range somePorts {
+		ports[p] = true
+	}
+	for _, pr := range probes {
+		if pr.p.proto == 17 {
+			ports[pr.p.dport] = true
+			if pr.from == "h" {
+				ports[pr.p.sport] = true
+			}
+		}
+	}
+	var fds []int
+	for port := range ports {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		fds = append(fds, fd)
+		_ = unix.Bind(fd, &unix.SockaddrInet4{Port: int(port)}) // one that is taken needs no second listener
+	}
+	return func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
+		}
+	}
+}
+
 // ask sends every probe's request, the answers of those that arrive, and a later packet; it gives what became of each:
 // "pass", or the half that was lost.
 func (b *bed) ask(probes []probe) (map[uint32]string, error) {
+	defer listen(probes)()
 	out := map[uint32]string{}
 	for _, pr := range probes {
 		out[pr.p.tag] = "request"
@@ -543,6 +581,45 @@ func (b *bed) ask(probes []probe) (map[uint32]string, error) {
 		}
 	}
 	return out, nil
+}
+
+// judge compares Walk with the kernel, and returns the connections on which they disagree, and all results by tag. On a busy
+// machine a packet may be late: before a disagreement is believed, the kernel is asked again, with patience.
+func (b *bed) judge(w *trace.Walker, probes []probe) (wrong []probe, results map[uint32]trace.Result, got map[uint32]string, err error) {
+	results = map[uint32]trace.Result{}
+	for _, pr := range probes {
+		results[pr.p.tag] = w.Walk(pr.flow)
+	}
+	for _, b.patience = range []int{3, 100} {
+		if got, err = b.ask(probes); err != nil {
+			return nil, nil, nil, err
+		}
+		wrong = nil
+		for _, pr := range probes {
+			if res := results[pr.p.tag]; res.Verdict != trace.Depends && verdictOf(res) != got[pr.p.tag] {
+				wrong = append(wrong, pr)
+			}
+		}
+		if len(wrong) == 0 {
+			return nil, results, got, nil
+		}
+		b.round++
+		for i := range probes {
+			probes[i].p.round = b.round
+		}
+		if err := netlink.ConntrackTableFlush(netlink.ConntrackTable); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	return wrong, results, got, nil
+}
+
+// verdictOf is a result in the words of ask.
+func verdictOf(res trace.Result) string {
+	if res.Verdict == trace.Block {
+		return res.Half
+	}
+	return string(res.Verdict)
 }
 
 // reset takes rules and connections away.

@@ -82,27 +82,26 @@ func iptablesRound(t *testing.T, b *bed, g *generator, about string, tally map[s
 		t.Fatal(err)
 	}
 	probes := g.probes(b, *oraclePacks)
-	got, err := b.ask(probes)
+	wrong, results, got, err := b.judge(trace.New(s), probes)
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := trace.New(s)
-	for _, pr := range probes {
-		res := w.Walk(pr.flow)
-		want := string(res.Verdict)
-		if res.Verdict == trace.Block {
-			want = res.Half
-		}
-		// Two NAT tables of equal priority: which maps first is not to be known.
-		if res.Verdict == trace.Depends && legacy != "" && native != "" {
+	for _, res := range results {
+		switch {
+		case res.Verdict != trace.Depends:
+			tally[verdictOf(res)]++
+		case legacy != "" && native != "": // two NAT tables of equal priority: which maps first is not to be known
 			tally["order not known"]++
-			continue
-		}
-		tally[want]++
-		if real := got[pr.p.tag]; real != want {
-			t.Errorf("%s\nlegacy:\n%s\nnft:\n%s\n%+v from %s\nthe kernel says %q, vmnet %q: %s\n%s", about, legacy, native, pr.p, pr.from, real, want, say(res), show(res))
+		default:
+			t.Errorf("%s\nlegacy:\n%s\nnft:\n%s\nnothing here is unknown, yet vmnet says %s\n%s", about, legacy, native, say(res), show(res))
 			return
 		}
+	}
+	if len(wrong) > 0 {
+		pr := wrong[0]
+		res := results[pr.p.tag]
+		t.Errorf("%s\nlegacy:\n%s\nnft:\n%s\n%+v from %s, seen %+v\nthe kernel says %q, vmnet %q: %s\n%s", about, legacy, native, pr.p, pr.from, b.seen[pr.p.tag],
+			got[pr.p.tag], verdictOf(res), say(res), show(res))
 	}
 }
 
