@@ -26,6 +26,7 @@ type chain struct {
 	// writes and reads say whether a rule of this chain, or of one it leads to, changes what other base chains may look
 	// at (marks, tracking, bytes of the packet), or looks at such.
 	writes, reads bool
+	drops         bool // a rule can end the packet
 	visited       bool
 }
 
@@ -157,8 +158,14 @@ func (c *chain) spread(root *chain) {
 	for i := range c.ops {
 		o := &c.ops[i]
 		switch o.code {
-		case opMetaSet, opCTSet, opPayloadW, opNotrack, opBlurMark, opUnmodelled:
+		case opMetaSet, opCTSet, opPayloadW, opNotrack, opBlurMark:
 			root.writes = true
+		case opUnmodelled:
+			root.writes, root.drops = true, true
+		case opReject:
+			root.drops = true
+		case opVerdict:
+			root.drops = root.drops || o.e.Verdict.Kind == "drop"
 		case opCT:
 			root.reads, c.t.usesCT = true, true
 		case opMeta:
@@ -170,6 +177,7 @@ func (c *chain) spread(root *chain) {
 			o.chain.spread(root)
 		}
 		if o.set != nil {
+			root.drops = root.drops || o.set.vmap
 			for _, v := range o.set.targets {
 				v.spread(root)
 			}

@@ -30,9 +30,10 @@
 //
 // # What is not modelled
 //
-// Neighbour discovery and ARP rules, VLAN-aware bridges, VRFs, bonds and Open vSwitch, macvlan guests, tc, XDP and BPF,
-// IPsec, flow tables, fragments, and helpers of conntrack. Where a packet would meet one of them and it shows in the
-// State, the answer is Depends.
+// VLAN-aware bridges, VRFs, bonds and Open vSwitch, macvtap guests, rules for ARP, queues to programs and unknown targets:
+// where a packet meets one of them the answer is Depends. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
+// flow tables, clashes of NAT with connections that exist), legacy ebtables, and the neighbour discovery of IPv6: a rule
+// that drops its ICMPv6 messages, and nothing else, is not found.
 //
 // # Why
 //

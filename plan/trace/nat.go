@@ -250,16 +250,16 @@ func (r *run) record(m mapping, addr netip.Addr, port uint16, unknown bool) {
 	st.stage, st.action = "nat", action
 	r.note(st)
 	r.mapped = action
-	sAny, dAny := p.portsUnknown()
+	was := c.reply
 	if m.source {
 		c.reply.dst, c.reply.dport, c.reply.anyD = addr, port, unknown
-		if addr != p.src || port != p.sport || unknown != sAny {
+		if c.reply != was {
 			c.status |= ipsSrcNAT
 		}
 		return
 	}
 	c.reply.src, c.reply.sport, c.reply.anyS = addr, port, unknown
-	if addr != p.dst || port != p.dport || unknown != dAny {
+	if c.reply != was {
 		c.status |= ipsDstNAT
 	}
 }
@@ -309,9 +309,9 @@ func prefixRange(addr, mask []byte) (lo, hi netip.Addr, ok bool) {
 
 // pickAddr chooses from the range of a mapping. The kernel hashes; of a small range every choice is a way of its own.
 func (r *run) pickAddr(m mapping) (netip.Addr, bool) {
-	old := r.p.dst
+	old := r.p.ct.reply.src
 	if m.source {
-		old = r.p.src
+		old = r.p.ct.reply.dst
 	}
 	switch {
 	case !m.min.IsValid():
@@ -345,13 +345,13 @@ func netmapped(old, lo, hi netip.Addr) (netip.Addr, bool) {
 	return netip.AddrFromSlice(o)
 }
 
-// pickPort is nf_nat_l4proto_unique_tuple: a port inside the range stays, one outside is replaced.
+// pickPort is nf_nat_l4proto_unique_tuple: a port inside the range stays, one outside is replaced. What counts is the port
+// conntrack knows, not the one in the packet, which a rule may have rewritten since.
 func (r *run) pickPort(m mapping) (port uint16, unknown bool) {
-	p := &r.p
-	sAny, dAny := p.portsUnknown()
-	port, unknown = p.dport, dAny
+	p, t := &r.p, &r.p.ct.reply
+	port, unknown = t.sport, t.anyS
 	if m.source {
-		port, unknown = p.sport, sAny
+		port, unknown = t.dport, t.anyD
 	}
 	switch {
 	case !p.hasPorts():

@@ -222,12 +222,12 @@ var iptablesHooks = map[string][]string{
 func (p *stateParser) newTable(w []string) error {
 	t := &schema.Table{Family: "ip", Name: strings.TrimPrefix(w[0], "*")}
 	rest := w[1:]
-	if slices.Contains([]string{"ip", "ip6", "inet", "bridge", "netdev"}, t.Name) {
+	if slices.Contains([]string{"ip", "ip6", "inet", "bridge", "netdev", "arp"}, t.Name) {
 		t.Family, t.Name, rest = t.Name, w[1], w[2:]
 	}
 	t.Legacy, t.Dormant = slices.Contains(rest, "legacy"), slices.Contains(rest, "dormant")
 	for _, c := range iptablesHooks[t.Name] {
-		if t.Family == "inet" || t.Family == "bridge" {
+		if t.Family != "ip" && t.Family != "ip6" {
 			break
 		}
 		hook := builtin[c][0].(string)

@@ -8,12 +8,24 @@ import (
 
 // flow follows all three packets; it always sets r.end.
 func (r *run) flow() {
-	if r.request() && r.reply() && r.established() {
+	if r.request() && r.reply() && r.established() && r.resolves() {
 		r.end = &ending{Pass, "", -1}
 	}
 	if r.end == nil {
 		r.unmodelled("link", schema.Ref{}, "the packet got lost: this is a bug in vmnet")
 	}
+}
+
+// resolves guards against rules for ARP, which is not walked: where one can drop, an IPv4 packet that has to find a
+// neighbour depends on it.
+func (r *run) resolves() bool {
+	b := r.w.arp
+	if b == nil || r.p.v6 || r.f.From == "" && r.arrived.local {
+		return true
+	}
+	st := r.station(b, b.c, -1)
+	st.text, st.action = "rules for ARP", "depends"
+	return r.over(Depends, st)
 }
 
 // request sends the first packet.

@@ -36,6 +36,8 @@ type Walker struct {
 	macs  map[neighbour]string
 	ports map[fdbKey]*device
 	blind []string
+	// arp is the first chain of an arp table that can drop, nil for none: ARP itself is not walked.
+	arp *base
 	// boxes are those of the rules that decide something, made when first asked for.
 	boxes   sync.Once
 	boxList []decision
@@ -204,6 +206,12 @@ func (w *Walker) hookChains() {
 		for _, c := range t.list {
 			b := newBase(t, c)
 			if b == nil {
+				continue
+			}
+			if t.t.Family == "arp" {
+				if w.arp == nil && (b.drop || c.drops) {
+					w.arp = b
+				}
 				continue
 			}
 			e := entry{prio: c.c.Priority, base: b}
