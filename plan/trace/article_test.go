@@ -64,11 +64,7 @@ func article(t *testing.T, tool string, client *world.Node, chain, rule, flow, w
 		if err := run(tool + " " + op + " " + chain + " " + rule); err != nil {
 			t.Fatal(err)
 		}
-		legacy := ""
-		if tool == "iptables-legacy" && op == "-A" {
-			legacy = "*filter legacy\n-A " + chain + " " + rule
-		}
-		res := trace.Walk(articleState(t, legacy), parseFlow(t, flow))
+		res := trace.Walk(articleState(t), parseFlow(t, flow))
 		patience := 3 * time.Second
 		if op == "-A" {
 			patience = 300 * time.Millisecond
@@ -84,7 +80,7 @@ func article(t *testing.T, tool string, client *world.Node, chain, rule, flow, w
 }
 
 // articleState reads the host of the calling thread.
-func articleState(t *testing.T, legacy string) *schema.State {
+func articleState(t *testing.T) *schema.State {
 	t.Helper()
 	b := &bed{}
 	var err error
@@ -96,11 +92,7 @@ func articleState(t *testing.T, legacy string) *schema.State {
 		t.Fatal(err)
 	}
 	defer b.nft.Close()
-	var more []schema.Object
-	for o := range schema.Each[*schema.Table](parseState(t, legacy)) {
-		more = append(more, o)
-	}
-	s, err := b.state(t.Context(), more...)
+	s, err := b.state(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

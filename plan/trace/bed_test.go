@@ -22,6 +22,7 @@ import (
 	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/providers/rtnl"
 	"github.com/vmnet/vmnet/providers/sysctl"
+	"github.com/vmnet/vmnet/providers/xtables"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -225,12 +226,12 @@ func (b *bed) close() error {
 	return errors.Join(errs...)
 }
 
-// state reads the host as vmnet does. More holds what no provider reads yet.
-func (b *bed) state(ctx context.Context, more ...schema.Object) (*schema.State, error) {
+// state reads the host as vmnet does.
+func (b *bed) state(ctx context.Context) (*schema.State, error) {
 	s := &schema.State{}
 	for _, p := range []interface {
 		Read(ctx context.Context) ([]schema.Object, error)
-	}{b.rt, sysctl.New(""), b.nft} {
+	}{b.rt, sysctl.New(""), b.nft, xtables.Open(xtables.Options{})} {
 		objs, err := p.Read(ctx)
 		if err != nil {
 			return nil, err
@@ -238,9 +239,6 @@ func (b *bed) state(ctx context.Context, more ...schema.Object) (*schema.State, 
 		for _, o := range objs {
 			s.Put(o)
 		}
-	}
-	for _, o := range more {
-		s.Put(o)
 	}
 	return s, nil
 }

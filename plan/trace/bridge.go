@@ -78,7 +78,9 @@ func (r *run) bridgedNAT(br *device) (up, ok bool) {
 func (r *run) senderMAC(d *device) string {
 	mac := r.f.SrcMAC
 	if r.p.half == "reply" {
-		mac = r.f.DstMAC
+		if mac = r.f.DstMAC; mac != "" && (r.w.ownMAC(d, mac) || d.master != nil && r.w.ownMAC(d.master, mac)) {
+			mac = "" // the request was for the host to route: who answers is somebody else
+		}
 	}
 	if mac != "" {
 		return strings.ToLower(mac)
@@ -151,7 +153,7 @@ func (w *Walker) ownMAC(br *device, mac string) bool {
 		return true
 	}
 	for _, d := range w.devices {
-		if d.master == br && d.link.MAC != nil && *d.link.MAC == mac {
+		if (d.master == br || d == br) && d.link.MAC != nil && *d.link.MAC == mac {
 			return true
 		}
 	}

@@ -38,7 +38,7 @@ func (r *run) traverse(b *base) bool {
 		c    *chain
 		next int
 	}
-	sp := 0
+	sp, gotos := 0, 0
 	c, i := b.c, 0
 	for {
 		if i >= len(c.rules) {
@@ -75,6 +75,9 @@ func (r *run) traverse(b *base) bool {
 			sp++
 			c, i = to, 0
 		case stepGoto:
+			if gotos++; gotos > len(c.t.list)*depth { // in circles: the kernel loads no such ruleset
+				return r.giveUp(b, c, i, "gotos in circles")
+			}
 			c, i = to, 0
 		default:
 			return false

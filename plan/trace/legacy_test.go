@@ -11,11 +11,9 @@ import (
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
-	"github.com/vmnet/vmnet/schema"
 )
 
-// TestOracleIPTables is TestOracle for rules of iptables: one text, loaded into the legacy tables (and given to Walk in
-// the terms of notation_test.go) or into iptables-nft's (and read back), or half of it into each.
+// TestOracleIPTables is TestOracle for rules of iptables: in the legacy tables, in iptables-nft's, or in both.
 func TestOracleIPTables(t *testing.T) {
 	t.Parallel()
 	seed := *oracleSeed
@@ -66,18 +64,7 @@ func iptablesRound(t *testing.T, b *bed, g *generator, about string, tally map[s
 			t.Fatalf("%s: %v", about, err)
 		}
 	}
-	var more []schema.Object
-	lines := strings.Split(legacy, "\n")
-	for i, l := range lines {
-		if strings.HasPrefix(l, "*") {
-			lines[i] += " legacy"
-		}
-	}
-	notation := strings.ReplaceAll(strings.Join(lines, "\n"), "COMMIT", "")
-	for o := range schema.Each[*schema.Table](parseState(t, notation)) {
-		more = append(more, o)
-	}
-	s, err := b.state(t.Context(), more...)
+	s, err := b.state(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,7 +134,11 @@ func (g *generator) iptablesRule(table, chain string, subs []string) string {
 	add(40, not()+"-s "+g.prefix4())
 	add(40, not()+"-d "+g.prefix4())
 	if chain == "PREROUTING" || chain == "INPUT" || chain == "FORWARD" {
-		add(25, not()+"-i "+pick(g, "virbr-lab", "eno1", "virbr+", "lo"))
+		if g.chance(10) { // there it is known who has which
+			w = append(w, "-i virbr-lab -m mac "+not()+"--mac-source "+pick(g, macA.String(), macB.String()))
+		} else {
+			add(25, not()+"-i "+pick(g, "virbr-lab", "eno1", "virbr+", "lo"))
+		}
 	}
 	if chain == "OUTPUT" || chain == "POSTROUTING" || chain == "FORWARD" {
 		add(25, not()+"-o "+pick(g, "virbr-lab", "eno1", "e+"))
@@ -160,6 +151,22 @@ func (g *generator) iptablesRule(table, chain string, subs []string) string {
 		add(60, not()+pick(g, "--sport ", "--dport ")+strings.ReplaceAll(g.ports(), "-", ":"))
 	}
 	add(25, "-m conntrack "+not()+"--ctstate "+pick(g, "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,ESTABLISHED"))
+	if proto == "tcp" || proto == "udp" {
+		add(15, "-m multiport "+not()+pick(g, "--dports ", "--sports ")+pick(g, "22,80,1000:2222", "53", "21:23,443"))
+	}
+	switch proto {
+	case "tcp":
+		add(20, pick(g, "--syn", "! --syn", "--tcp-flags SYN,ACK SYN", "--tcp-flags ALL SYN,ACK"))
+	case "icmp":
+		add(30, "--icmp-type "+pick(g, "echo-request", "echo-reply"))
+	}
+	add(10, "-m iprange "+not()+pick(g, "--src-range 10.20.0.9-10.20.0.12", "--dst-range 203.0.113.1-203.0.113.64"))
+	add(10, "-m conntrack "+not()+"--ctstatus "+pick(g, "SEEN_REPLY", "CONFIRMED", "EXPECTED"))
+	add(10, "-m conntrack --ctstate "+pick(g, "DNAT", "SNAT")) // negated or with others it is not lowered
+	add(10, "-m conntrack --ctdir "+pick(g, "ORIGINAL", "REPLY"))
+	add(10, "-m conntrack "+not()+pick(g, "--ctorigdst ", "--ctorigsrc ", "--ctreplsrc ")+g.prefix4())
+	add(10, "-m connmark "+not()+"--mark "+pick(g, "0x0", "0x1/0x3"))
+	add(10, "-m comment --comment \"a b\"")
 	add(15, "-m mark "+not()+"--mark "+pick(g, "0x1", "0x2"))
 	add(15, "-m addrtype "+not()+"--dst-type "+pick(g, "LOCAL", "UNICAST"))
 	return strings.Join(append(w, g.iptablesTarget(table, chain, proto, subs)), " ")
@@ -185,8 +192,13 @@ func (g *generator) iptablesTarget(table, chain, proto string, subs []string) st
 				return "-j REJECT"
 			}
 		case 7:
-			if table == "mangle" {
-				return "-j MARK --set-mark " + pick(g, "0x1", "0x2")
+			switch table {
+			case "mangle":
+				return "-j " + pick(g, "MARK --set-mark 0x1", "MARK --set-mark 0x2", "MARK --or-mark 0x2", "MARK --and-mark 0x1", "CONNMARK --set-mark 0x1", "CONNMARK --save-mark", "CONNMARK --restore-mark")
+			case "raw":
+				if !strings.HasPrefix(chain, "SUB") {
+					return "-j CT --notrack"
+				}
 			}
 		case 8:
 			if table != "nat" {
@@ -197,6 +209,12 @@ func (g *generator) iptablesTarget(table, chain, proto string, subs []string) st
 				to := pick(g, labHosts...)
 				if proto == "tcp" || proto == "udp" {
 					to += pick(g, "", ":22")
+				}
+				if proto == "udp" && g.chance(20) {
+					return pick(g, "-j REDIRECT", "-j REDIRECT --to-ports 8080")
+				}
+				if g.chance(20) {
+					return "-j NETMAP --to 10.20.0.8/30"
 				}
 				return "-j DNAT --to " + to
 			case "POSTROUTING":
