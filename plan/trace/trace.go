@@ -91,7 +91,7 @@ const (
 	CodeBadRoute     = "VN304" // blackhole, unreachable, prohibit
 	CodeMartian      = "VN305" // an address that may not be on the wire, such as 127.0.0.1 without route_localnet
 	CodeNoAddress    = "VN306" // the host does not have the address
-	CodeNoIPv6       = "VN307" // disable_ipv6
+	CodeNoIPv6       = "VN311" // disable_ipv6
 	CodeNotLed       = "VN451" // NAT did not lead the packet where it should go
 	CodeNotUndone    = "VN452" // the reply passes the host by, so that its NAT is not undone
 )

@@ -456,7 +456,7 @@ func TestWalk(t *testing.T) {
 		{"one isolated", lab + "link vnet1 type tap master virbr-lab isolated", peers, "pass"},
 		{"blocked by STP", lab + "link vnet1 type tap master virbr-lab state blocking", toHost, "block request VN205"},
 		{"STP at the far port", lab + "link vnet2 type tap master virbr-lab state learning", peers, "block request VN205"},
-		{"no IPv6", "link eno1\naddr 2001:db8::10/64 dev eno1\nsysctl net.ipv6.conf.eno1.disable_ipv6=1", "eno1>host tcp [2001:db8::1]:40000 > [2001:db8::10]:22", "block request VN307"},
+		{"no IPv6", "link eno1\naddr 2001:db8::10/64 dev eno1\nsysctl net.ipv6.conf.eno1.disable_ipv6=1", "eno1>host tcp [2001:db8::1]:40000 > [2001:db8::10]:22", "block request VN311"},
 		{"IPv6 forwarding off", `
 			link eno1
 			link br0 type bridge
