@@ -101,15 +101,14 @@ func (h *healer) healGoal(g *schema.Goal) error {
 	return nil
 }
 
-// healFlow heals the first flow of a goal that can be.
+// healFlow heals the first part of a goal that can be.
 func (h *healer) healFlow(w *trace.Walker, g *schema.Goal) (bool, error) {
 	for _, q := range h.queries(h.state, g) {
-		for _, f := range w.Flows(q, maxFlows) {
-			res := w.Walk(f)
-			if res.Verdict == trace.Pass {
+		for _, part := range w.Ask(q).Parts {
+			if part.Verdict == trace.Pass {
 				continue
 			}
-			changed, err := h.heal(g, res)
+			changed, err := h.heal(g, part.Witness)
 			if err != nil || changed {
 				return changed, err
 			}
@@ -126,8 +125,8 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 	}
 	var bad, open []trace.Result
 	for _, q := range qs {
-		for _, f := range w.Flows(q, maxFlows) {
-			res := w.Walk(f)
+		for _, part := range w.Ask(q).Parts {
+			res := part.Witness
 			if rely {
 				h.rely(res)
 			}

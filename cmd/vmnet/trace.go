@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/plan/trace"
@@ -20,14 +21,18 @@ import (
 )
 
 const traceHelp = `Follows a packet through what the kernel holds, hook by hook, and says who decides: the request, its reply, and the
-established request. Nothing is sent.
+established request. Nothing is sent. The answer is about every packet of the question: where some get through and others
+do not, each part is named with the rule that decides and with who wrote it.
 
 FROM and TO are addresses, networks (10.0.0.0/8), host, outside, or names of the configuration: guest.db1, nat.lab.
-Exit 0 only when everything passes, else 8.`
+With --plan the answer is given twice: for the host as it is, and as the saved plan would leave it.
+
+Exit 0 only when everything passes (with --plan: would pass), else 8.`
 
 type traceFlags struct {
 	sources
 	config string
+	plan   string
 	full   bool
 	format *string
 }
@@ -43,13 +48,14 @@ func (a *app) traceCmd() *cobra.Command {
 	f := cmd.Flags()
 	o.registerLive(f)
 	f.StringVar(&o.config, "config", "", "the configuration that names come from; default: the current directory")
-	f.BoolVar(&o.full, "full", false, "the way of every packet that was walked")
+	f.StringVar(&o.plan, "plan", "", "answer for the host as it is and as this saved plan would leave it")
+	f.BoolVar(&o.full, "full", false, "the way of one packet of every part")
 	o.format = format(f, "text", "json")
 	return cmd
 }
 
 func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
-	desired, err := a.names(o)
+	p, desired, err := a.asked(o)
 	if err != nil {
 		return err
 	}
@@ -64,11 +70,16 @@ func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
 		return err
 	}
 	defer seen.Close()
-	flows := plan.Ask(seen.state, desired, schema.Goal{From: from, To: to, Service: service, Allow: true})
-	if len(flows) == 0 {
+	goal := schema.Goal{From: from, To: to, Service: service, Allow: true}
+	t := view.NewTraced(args[0], args[1], service.String(), plan.Ask(seen.state, desired, goal))
+	if p != nil {
+		if t, err = under(t, p, seen.state, desired, goal); err != nil {
+			return err
+		}
+	}
+	if t.Verdict == "" {
 		return usage(fmt.Errorf("no packet goes from %s to %s: no address or device is known for one of them, or they speak different IP versions", args[0], args[1]))
 	}
-	t := view.NewTraced(args[0], args[1], service.String(), flows)
 	if *o.format == "json" {
 		err = a.outJSON(view.TraceJSON(t))
 	} else {
@@ -88,6 +99,39 @@ func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
 		codes = append(codes, exitBlind)
 	}
 	return ended(codes...)
+}
+
+// asked gives the saved plan, nil for none, and the configuration that names come from: the plan's own unless another is
+// given.
+func (a *app) asked(o *traceFlags) (*plan.Plan, *schema.Desired, error) {
+	if o.plan == "" {
+		d, err := a.names(o)
+		return nil, d, err
+	}
+	b, err := a.readFile(o.plan)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	p, err := loadPlan(o.plan, b)
+	if err != nil {
+		return nil, nil, err
+	}
+	if o.config == "" && p.Desired != nil {
+		return p, p.Desired, nil
+	}
+	d, err := a.names(o)
+	return p, d, err
+}
+
+// under answers again for the host as a plan would leave it.
+func under(t view.Traced, p *plan.Plan, live *schema.State, desired *schema.Desired, goal schema.Goal) (view.Traced, error) {
+	after, err := plan.Foresee(live, p.Steps)
+	if err != nil {
+		return t, &exit{exitStale, apply.CodeStale, fmt.Errorf("plan %s does not fit this host any more: %w", p.ID, err)}
+	}
+	before := t.Traced
+	t.Traced, t.Before, t.Plan = plan.Ask(after, desired, goal), &before, p.ID
+	return t, nil
 }
 
 // names loads the configuration, if there is one: addresses need none.

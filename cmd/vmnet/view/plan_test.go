@@ -276,13 +276,19 @@ func TestTrace(t *testing.T) {
 	}
 	udp := flow
 	udp.Proto = "udp"
-	traced := view.NewTraced("guest.db1", "203.0.113.10", "any", []trace.Result{
-		{Flow: udp, Verdict: trace.Pass, Hops: hops[:2]},
-		{Flow: flow, Verdict: trace.Block, Half: "request", Decider: &drop, Hops: hops},
-	})
-	if traced.Verdict != trace.Partly {
-		t.Errorf("verdict %q, want partly", traced.Verdict)
+	blocked := plan.TracedPart{
+		Part: trace.Part{
+			Verdict: trace.Block, Packets: "from 10.20.0.11 to 203.0.113.10 tcp", Share: 0.5,
+			Witness: trace.Result{Flow: flow, Verdict: trace.Block, Half: "request", Decider: &drop, Hops: hops},
+		},
+		Owner: &plan.Owner{Name: "iptables-persistent", Confidence: "medium", Evidence: []string{"/etc/iptables/rules.v4 line 7 has the same rule"}},
+		Place: "/etc/iptables/rules.v4:7",
 	}
+	passing := plan.TracedPart{Part: trace.Part{
+		Verdict: trace.Pass, Packets: "from 10.20.0.11 to 203.0.113.10 udp", Share: 0.5,
+		Witness: trace.Result{Flow: udp, Verdict: trace.Pass, Hops: hops[:2]},
+	}}
+	traced := view.NewTraced("guest.db1", "203.0.113.10", "any", plan.Traced{Verdict: trace.Partly, Parts: []plan.TracedPart{blocked, passing}})
 	golden(t, "trace.txt", view.Trace(traced, view.Options{}))
 	golden(t, "trace_full.txt", view.Trace(traced, view.Options{Full: true}))
 	b, err := view.TraceJSON(traced)
@@ -290,28 +296,9 @@ func TestTrace(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "trace.json", string(b))
-}
-
-func TestTracedVerdict(t *testing.T) {
-	t.Parallel()
-	for _, c := range []struct {
-		of   []trace.Verdict
-		want trace.Verdict
-	}{
-		{[]trace.Verdict{trace.Pass, trace.Pass}, trace.Pass},
-		{[]trace.Verdict{trace.Block, trace.Block}, trace.Block},
-		{[]trace.Verdict{trace.Pass, trace.Block}, trace.Partly},
-		{[]trace.Verdict{trace.Pass, trace.Depends}, trace.Depends},
-		{[]trace.Verdict{trace.Depends, trace.Block}, trace.Depends},
-	} {
-		var flows []trace.Result
-		for _, v := range c.of {
-			flows = append(flows, trace.Result{Verdict: v})
-		}
-		if got := view.NewTraced("a", "b", "any", flows).Verdict; got != c.want {
-			t.Errorf("verdict of %v = %s, want %s", c.of, got, c.want)
-		}
-	}
+	before := traced.Traced
+	traced.Before, traced.Plan, traced.Traced = &before, "7f3a", plan.Traced{Verdict: trace.Pass, Parts: []plan.TracedPart{passing}}
+	golden(t, "trace_plan.txt", view.Trace(traced, view.Options{}))
 }
 
 func TestPlanJSONHasTheAgreedKeys(t *testing.T) {

@@ -3,44 +3,27 @@ package view
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 
+	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/plan/trace"
 )
 
-// Traced is the answer to a question about a flow: the verdict over all packets that were walked for it.
+// Traced is the answer to a question about a flow.
 type Traced struct {
-	FormatVersion string        `json:"format_version"`
-	From          string        `json:"from"`
-	To            string        `json:"to"`
-	Service       string        `json:"service"`
-	Verdict       trace.Verdict `json:"verdict"`
-	// Flows are those packets, the ones that decide first.
-	Flows []trace.Result `json:"flows"`
+	FormatVersion string `json:"format_version"`
+	From          string `json:"from"`
+	To            string `json:"to"`
+	Service       string `json:"service"`
+	plan.Traced
+	// Plan is the saved plan by which the answer holds, Before the answer without it; "" and nil for the host as it is.
+	Plan   string       `json:"plan,omitempty"`
+	Before *plan.Traced `json:"before,omitempty"`
 }
 
-// NewTraced joins the results of a question. All pass or all are blocked; some of each is partly; where it hangs on a rule
-// that cannot be decided, depends. It must not be empty.
-func NewTraced(from, to, service string, flows []trace.Result) Traced {
-	n := map[trace.Verdict]int{}
-	for _, f := range flows {
-		n[f.Verdict]++
-	}
-	v := trace.Depends
-	switch len(flows) {
-	case n[trace.Pass]:
-		v = trace.Pass
-	case n[trace.Block]:
-		v = trace.Block
-	default:
-		if n[trace.Pass] > 0 && n[trace.Block] > 0 {
-			v = trace.Partly
-		}
-	}
-	weight := map[trace.Verdict]int{trace.Block: 0, trace.Depends: 1, trace.Partly: 1, trace.Pass: 2}
-	flows = slices.SortedStableFunc(slices.Values(flows), func(a, b trace.Result) int { return weight[a.Verdict] - weight[b.Verdict] })
-	return Traced{"1.0", from, to, service, v, flows}
+// NewTraced makes the document of an answer.
+func NewTraced(from, to, service string, answer plan.Traced) Traced {
+	return Traced{FormatVersion: "1.0", From: from, To: to, Service: service, Traced: answer}
 }
 
 var verdicts = map[trace.Verdict]struct {
@@ -50,26 +33,86 @@ var verdicts = map[trace.Verdict]struct {
 	trace.Pass: {"PASS", green}, trace.Block: {"BLOCK", red}, trace.Partly: {"PARTLY", yellow}, trace.Depends: {"DEPENDS", yellow},
 }
 
-// Trace is the way of a flow as text: the verdict, who decides, and the way hop by hop of the packet that decides. With
-// Full every packet that was walked has its way.
+// Trace is the way of a flow as text: the verdict, then each part of the flow with its fate and who decides, and the way
+// hop by hop of one packet of the first part. With Full one packet of every part has its way.
 func Trace(t Traced, o Options) string {
 	pg := &page{o: o}
-	v := verdicts[t.Verdict]
-	pg.raw(pg.paint(v.style, v.word) + "  " + clean(fmt.Sprintf("%s -> %s %s", t.From, t.To, t.Service)))
-	for i, f := range t.Flows {
-		if i > 0 && !o.Full {
-			pg.blank()
-			pg.para(0, faint, count(len(t.Flows), "packet")+" walked; --full shows the others")
-			break
-		}
+	title := fmt.Sprintf("%s -> %s %s", t.From, t.To, t.Service)
+	if t.Before != nil {
+		pg.answer("now", title, *t.Before)
 		pg.blank()
-		pg.flow(f)
+		title = "after plan " + t.Plan
 	}
+	pg.answer("", title, t.Traced)
 	return pg.String()
 }
 
-func (pg *page) flow(r trace.Result) {
-	pg.verdict(r)
+func (pg *page) answer(when, title string, a plan.Traced) {
+	if when != "" {
+		title += "  (" + when + ")"
+	}
+	v := verdicts[a.Verdict]
+	pg.raw(pg.paint(v.style, v.word) + "  " + clean(title))
+	for i, p := range a.Parts {
+		pg.blank()
+		pg.part(p, len(a.Parts) > 1)
+		if i == 0 || pg.o.Full {
+			pg.way(p.Witness)
+		}
+	}
+	if len(a.Parts) > 1 && !pg.o.Full {
+		pg.blank()
+		pg.para(0, faint, "the way of one packet of the first part is shown; --full shows one of each")
+	}
+}
+
+// part says which packets, what becomes of them, and by whom.
+func (pg *page) part(p plan.TracedPart, several bool) {
+	v, r := verdicts[p.Verdict], p.Witness
+	line := strings.ToLower(v.word)
+	switch share := p.Share * 100; {
+	case !several:
+	case share >= 99.5:
+		line += "  most packets"
+	case share >= 1:
+		line += fmt.Sprintf("  %.0f %% of the packets", share)
+	default:
+		line += "  less than 1 % of the packets"
+	}
+	pg.raw(pg.paint(v.style, line))
+	pg.facet(2, "packets", p.Packets)
+	pg.facet(2, "such as", flow(r.Flow))
+	d := r.Decider
+	if d == nil {
+		return
+	}
+	pg.facet(2, "decided by", fmt.Sprintf("the %s: %s", halfTitle(r.Half), decider(*d)))
+	if p.Owner != nil {
+		pg.facet(2, "owner", ownerLine(*p.Owner, p.Place))
+	}
+	if d.Code != "" {
+		pg.facet(2, "more", "vmnet explain "+d.Code)
+	}
+}
+
+// ownerLine is "docker (high: chain DOCKER-USER in ip filter), handle 12".
+func ownerLine(o plan.Owner, place string) string {
+	s := o.Name
+	if o.Confidence != "" {
+		s += " (" + o.Confidence
+		if len(o.Evidence) > 0 {
+			s += ": " + strings.Join(o.Evidence, "; ")
+		}
+		s += ")"
+	}
+	if place != "" {
+		s += ", " + place
+	}
+	return s
+}
+
+// way is the path of one packet, hop by hop.
+func (pg *page) way(r trace.Result) {
 	half, packet := "", ""
 	for _, h := range r.Hops {
 		if h.Half != half {
@@ -81,17 +124,6 @@ func (pg *page) flow(r trace.Result) {
 			pg.para(4, faint, packet)
 		}
 		pg.hop(h)
-	}
-}
-
-func (pg *page) verdict(r trace.Result) {
-	v := verdicts[r.Verdict]
-	pg.raw(pg.paint(v.style, strings.ToLower(v.word)) + "  " + clean(flow(r.Flow)))
-	if d := r.Decider; d != nil {
-		pg.para(2, plain, fmt.Sprintf("decided by the %s: %s", halfTitle(r.Half), decider(*d)))
-		if d.Code != "" {
-			pg.para(2, faint, "vmnet explain "+d.Code)
-		}
 	}
 }
 
