@@ -32,6 +32,9 @@ func (r *resolved) diff() []*draft {
 		b.move(m)
 	}
 	for o := range r.live.All() {
+		if _, byFlow := o.(*schema.Grant); byFlow {
+			continue // whether it stays is decided by the flows that need it: see healer.ruleDrafts
+		}
 		if schema.Owned(o) && r.want.Get(o.Ref()) == nil {
 			b.unwanted(o)
 		}

@@ -93,7 +93,10 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if res.Verdict == trace.Depends || h.given[key] {
 		return false, nil
 	}
-	drafts, fix := h.remedy(g, res, c)
+	drafts, fix, err := h.remedy(g, res, c)
+	if err != nil {
+		return false, err
+	}
 	f.Fixes = mergeFixes(f.Fixes, fix)
 	if len(drafts) == 0 {
 		h.given[key] = true
@@ -181,16 +184,54 @@ func (h *healer) finding(c culprit, res trace.Result) *Finding {
 	return f
 }
 
-// remedy chooses the road: the owner's door, deleting the rule, an exception in front of it, or only saying so. The fixes
-// tell the roads not taken, with the reason.
-func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, []Fix) {
-	owner, sig := ownerOf(h.state, c.table, c.chain, c.rule)
-	never := []Fix{{Title: "an accept in a table of our own", WhyNot: "an accept ends only its own base chain: it cannot undo a drop in another"}}
-	if c.rule == nil {
-		never = append(never, Fix{Title: "set the policy to accept", WhyNot: "it would let through everything else that the policy stops"})
+// road is one way to let the blocked packets of a goal through.
+type road struct {
+	title  string
+	drafts []*draft
+	// closed says why it is not to be taken; "" for a road that is open.
+	closed string
+	// answers are packets that taking it lets through beside the declared flows though they have the form of their answers;
+	// the title says so.
+	answers []trace.Asked
+}
+
+// remedy chooses the road by the law of the least opening: the first that is open and lets nothing through that the file
+// does not ask for. The fixes tell the roads not taken, with the reason.
+func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, []Fix, error) {
+	var chosen []*draft
+	var fixes []Fix
+	for _, r := range h.roads(g, res, c) {
+		f := Fix{Title: r.title, WhyNot: r.closed}
+		switch {
+		case f.WhyNot != "":
+		case chosen != nil:
+			f.WhyNot = "not needed: the chosen road opens nothing else"
+		default:
+			opened, err := h.opens(r)
+			if err != nil {
+				return nil, nil, err
+			}
+			if f.Chosen = opened == ""; f.Chosen {
+				chosen = r.drafts
+			} else {
+				f.WhyNot = "it would let through more than the file asks for: " + opened
+			}
+		}
+		fixes = append(fixes, f)
 	}
-	report := func(why string) ([]*draft, []Fix) {
-		return nil, append(never, Fix{Title: "change it at its owner " + owner.Name, WhyNot: why})
+	return chosen, fixes, nil
+}
+
+// roads lists the ways to let a goal's packets past a culprit, the best first: through the owner's door, deleting the
+// rule, an exception in front of it; and those that are never taken, with the reason.
+func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
+	owner, sig := ownerOf(h.state, c.table, c.chain, c.rule)
+	roads := []road{{title: "an accept in a table of our own", closed: "an accept ends only its own base chain: it cannot undo a drop in another"}}
+	if c.rule == nil {
+		roads = append(roads, road{title: "set the policy to accept", closed: "it would let through everything else that the policy stops"})
+	}
+	report := func(why string) []road {
+		return append(roads, road{title: "change it at its owner " + owner.Name, closed: why})
 	}
 	switch {
 	case h.r.Settings.Foreign == "report":
@@ -203,31 +244,28 @@ func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, 
 		return report("no rule could be written that lets exactly this flow through")
 	}
 	if user := dockerUser(c); user != nil {
-		return h.door(c, user, acc, g), append(never, Fix{Title: "accept exactly these flows in DOCKER-USER, Docker's own door", Chosen: true})
+		return append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
 	}
 	if sig.owner != "" && sig.owner != "docker" {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.hint))
 	}
 	if c.rule != nil {
-		return h.ownerless(g, c, acc, never)
+		return append(roads, h.ownerless(g, c, acc)...)
 	}
-	return h.exceptions(c, acc, len(c.chain.Rules), g), append(never, Fix{Title: "accept exactly these flows at the end of the chain, before its policy", Chosen: true})
+	return append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy", drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
 }
 
-// ownerless deletes a rule that nobody owns when everything it blocks is governed by the file, else puts an exception in
-// front of it.
-func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept, never []Fix) ([]*draft, []Fix) {
-	del := Fix{Title: "delete the rule by its full specification"}
-	exc := Fix{Title: "an exception in front of it for exactly these flows"}
+// ownerless deletes a rule that nobody owns, or puts an exception in front of it.
+func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept) []road {
+	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
 	if why := h.notGoverned(c); why != "" {
-		del.WhyNot, exc.Chosen = "it blocks more than the file asks for: "+why, true
-		return h.exceptions(c, acc, c.index, g), append(never, del, exc)
+		del.closed = "it blocks more than the file asks for: " + why
 	}
 	if box := trace.BoxOf(c.table, c.rule); c.base.Hook == "input" && len(box.SPort) > 0 && box.CT == 0 {
-		del.Title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
+		del.title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
+		del.answers = []trace.Asked{{Hook: c.base.Hook, Box: box}}
 	}
-	del.Chosen, exc.WhyNot = true, "not needed: everything the rule blocks is governed by the file"
-	return h.deletion(g, c), append(never, del, exc)
+	return []road{del, {title: "an exception in front of it for exactly these flows", drafts: h.exceptions(c, acc, c.index, g)}}
 }
 
 func (h *healer) deletion(g *schema.Goal, c culprit) []*draft {

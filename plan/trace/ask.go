@@ -57,3 +57,11 @@ func (w *Walker) Ask(q Query) Answer {
 	}
 	return Join(all...)
 }
+
+// Asked is a set of packets at a hook that somebody asked for.
+type Asked struct {
+	// Hook is "input", "forward", "output", "prerouting" or "postrouting"; of the bridge family "bridge forward" and so on.
+	Hook string
+	// Box are the packets as they are at that hook.
+	Box Box
+}
