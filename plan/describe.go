@@ -103,6 +103,9 @@ func fileLines(before, after string) []string {
 func undo(c schema.Change) string {
 	switch c.Verb() {
 	case "create":
+		if g, ok := c.After.(*schema.Grant); ok {
+			return g.Undo()
+		}
 		return "delete " + name(c.Ref)
 	case "delete":
 		return "make it again: " + c.Before.String()
@@ -139,6 +142,7 @@ func name(r schema.Ref) string {
 		return r.Name
 	case schema.KindNftRule, schema.KindXRule:
 		return "the rule"
+
 	default:
 		return string(r.Kind) + " " + r.Name
 	}
@@ -165,6 +169,11 @@ func commands(c schema.Change) []string {
 		return linkCommands(c, o)
 	case *schema.ForeignRule:
 		return []string{ruleCommand(c, o)}
+	case *schema.Grant:
+		if c.After == nil {
+			return []string{o.Undo()}
+		}
+		return []string{o.String()}
 	}
 	return nil
 }

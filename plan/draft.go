@@ -37,7 +37,8 @@ const (
 )
 
 func rankOf(c schema.Change) int {
-	if c.After == nil && c.Ref.Kind != schema.KindNftRule && c.Ref.Kind != schema.KindXRule {
+	foreign := c.Ref.Kind == schema.KindNftRule || c.Ref.Kind == schema.KindXRule || c.Ref.Kind == schema.KindGrant
+	if c.After == nil && !foreign {
 		return rankDelete
 	}
 	switch c.Ref.Kind {

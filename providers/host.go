@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/vmnet/vmnet/providers/files"
+	"github.com/vmnet/vmnet/providers/managers"
 	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/providers/rtnl"
 	"github.com/vmnet/vmnet/providers/sockets"
@@ -42,6 +43,7 @@ var (
 	_ Writer   = (*nft.Provider)(nil)
 	_ Writer   = (*sysctl.Provider)(nil)
 	_ Writer   = (*files.Provider)(nil)
+	_ Writer   = (*managers.Provider)(nil)
 	_ Provider = (*sockets.Provider)(nil)
 )
 
@@ -72,6 +74,7 @@ func Open(opts Options) (*Host, error) {
 	h.parts = append(h.parts,
 		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
+		part{"grants", managers.New(opts.FileRoot), false},
 		part{"listeners", listening, false},
 		part{"iptables", xtables.Open(xtables.Options{NFTables: h.rules.Read}), false},
 	)

@@ -30,7 +30,7 @@ func orNone(s string) string {
 
 // notCompared are the fields that the kernel fills, that run, or that are identity only.
 var notCompared = map[string]bool{
-	"Facts": true, "Valid": true, "Preferred": true, "Handle": true, "Nth": true, "Next": true, "Index": true,
+	"Facts": true, "Valid": true, "Preferred": true, "Handle": true, "Nth": true, "Next": true, "Index": true, "Place": true,
 	"Mode": true, "Pair": true, "Process": true,
 }
 

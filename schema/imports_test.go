@@ -30,6 +30,7 @@ var floor = map[string]int{
 	"providers/sysctl":         2,
 	"providers/sockets":        2,
 	"providers/files":          2,
+	"providers/managers":       2,
 	"providers":                3,
 	"apply":                    4,
 	"providers/hosttest/world": 4,

@@ -23,13 +23,14 @@ const (
 	KindXRule      Kind = "xrule"     // one rule in an iptables-owned chain, by the iptables of its backend
 	KindFile       Kind = "file"      // a file on disk that holds rules or settings
 	KindListener   Kind = "listener"  // a listening socket of the host
+	KindGrant      Kind = "grant"     // a permission kept by a firewall manager: ufw(8), firewall-cmd(1)
 )
 
 // Kinds lists every kind, in the order in which an engineer would look.
 func Kinds() []Kind {
 	return []Kind{
 		KindLink, KindAddress, KindRoute, KindPolicyRule, KindNeighbour, KindFDB, KindSysctl,
-		KindTable, KindXTable, KindNftRule, KindXRule, KindFile, KindListener,
+		KindTable, KindXTable, KindNftRule, KindXRule, KindGrant, KindFile, KindListener,
 	}
 }
 
@@ -101,6 +102,8 @@ func New(k Kind) Object {
 		return &Table{}
 	case KindNftRule, KindXRule:
 		return &ForeignRule{}
+	case KindGrant:
+		return &Grant{}
 	case KindFile:
 		return &File{}
 	case KindListener:

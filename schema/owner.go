@@ -30,6 +30,8 @@ func Owned(o Object) bool {
 	case *ForeignRule:
 		_, ok := Mark(v.Rule.Comment)
 		return ok
+	case *Grant:
+		return true // no other is an object
 	}
 	return false
 }

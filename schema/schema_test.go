@@ -37,6 +37,10 @@ func everyKind() []schema.Object {
 			Sets: []*schema.Set{{Name: "s", KeyLen: 4, Elements: []schema.Element{{Key: schema.Bytes{10, 0, 0, 1}}}}},
 		},
 		&schema.Table{Family: "ip", Name: "nat", Legacy: true},
+		&schema.Grant{
+			Manager: "ufw", Address: "nat.lab", Family: "ip", Forward: true, In: "br0", Src: netip.MustParsePrefix("10.20.0.0/24"),
+			Proto: "tcp", Ports: schema.PortRange{First: 80, Last: 443}, Index: 2, Place: 1,
+		},
 		&schema.File{Path: "/etc/iptables/rules.v4", Mode: 0o640, Content: "*filter\nCOMMIT\n"},
 		&schema.Listener{Proto: "tcp", Addr: netip.IPv4Unspecified(), Port: 22, Process: "sshd[1]"},
 	}

@@ -266,6 +266,8 @@ func normalise(o Object) {
 		if v.MAC != nil {
 			v.MAC = new(strings.ToLower(*v.MAC))
 		}
+	case *Grant:
+		v.Src, v.Dst = everywhere(v.Src), everywhere(v.Dst)
 	case *PolicyRule:
 		v.Src, v.Dst = masked(v.Src), masked(v.Dst)
 		if v.Action == "lookup" {
@@ -291,6 +293,14 @@ func masked(p netip.Prefix) netip.Prefix {
 		return p
 	}
 	return p.Masked()
+}
+
+// everywhere is the zero Prefix for one of length 0.
+func everywhere(p netip.Prefix) netip.Prefix {
+	if p.IsValid() && p.Bits() == 0 {
+		return netip.Prefix{}
+	}
+	return masked(p)
 }
 
 // FormatVersion is the version of the JSON form of a State: "MAJOR.MINOR".

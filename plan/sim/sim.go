@@ -138,6 +138,8 @@ func (h *host) do(c schema.Change) error {
 		return split(c, h.insertRule, h.deleteRule, h.replaceRule)
 	case schema.KindXRule: // iptables replaces by number only, and deletes the first of those that are alike
 		return split(c, h.insertRule, h.deleteFirstRule, nil)
+	case schema.KindGrant:
+		return split(c, h.createGrant, h.deleteGrant, nil)
 	case schema.KindFile:
 		return split(c, nil, nil, h.updateFile)
 	case schema.KindFDB:

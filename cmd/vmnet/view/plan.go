@@ -122,6 +122,7 @@ func kindCounts(p *plan.Plan) string {
 	names := map[schema.Kind]string{
 		schema.KindLink: "link", schema.KindAddress: "address", schema.KindRoute: "route", schema.KindPolicyRule: "policy rule",
 		schema.KindSysctl: "sysctl", schema.KindTable: "nft table", schema.KindXTable: "legacy table", schema.KindFile: "file",
+		schema.KindGrant: "grant",
 	}
 	var out []string
 	for _, k := range schema.Kinds() {
@@ -388,6 +389,9 @@ func objectName(r schema.Ref) string {
 			s += " (legacy)"
 		}
 		return s
+	case schema.KindGrant:
+		manager, _, _ := strings.Cut(r.Name, " ")
+		return "rule of " + manager
 	case schema.KindXTable:
 		return "legacy table " + r.Name
 	default:

@@ -1,0 +1,59 @@
+package managers
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// patience is how long a manager may take. ufw waits for its own lock without end.
+const patience = 30 * time.Second
+
+// dirs are where the managers' programs are looked for; never in the caller's PATH.
+var dirs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin"}
+
+func find(program string) (string, error) {
+	for _, d := range dirs {
+		path := d + "/" + program
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
+			return path, nil
+		}
+	}
+	return "", fmt.Errorf("%s: %w in %s", program, fs.ErrNotExist, strings.Join(dirs, ", "))
+}
+
+// run executes a program without a shell and with a bare environment. It returns what the program said.
+func run(ctx context.Context, program string, args ...string) (string, error) {
+	path, err := find(program)
+	if err != nil {
+		return "", err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("%s did not end within %v", program, patience))
+	defer cancel()
+	cmd := exec.CommandContext(ctx, path, args...)
+	cmd.Env = []string{"PATH=" + strings.Join(dirs, ":"), "LANG=C", "LC_ALL=C"}
+	cmd.Dir = "/"
+	cmd.WaitDelay = time.Second
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	err = cmd.Run()
+	said := strings.TrimSpace(out.String())
+	switch {
+	case ctx.Err() != nil:
+		return said, fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), context.Cause(ctx))
+	case err != nil:
+		return said, fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), errors.Join(errors.New(firstLine(said)), err))
+	}
+	return said, nil
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}

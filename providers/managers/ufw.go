@@ -1,0 +1,150 @@
+package managers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// ufw is the uncomplicated firewall, ufw(8), 0.36 and later.
+type ufw struct {
+	root string
+}
+
+func (*ufw) name() string { return schema.ManagerUFW }
+
+// The files that hold ufw's rules (backend_iptables.py): one for each family.
+var ufwFiles = []struct{ family, path, chain string }{
+	{"ip", "/etc/ufw/user.rules", "ufw-user-"},
+	{"ip6", "/etc/ufw/user6.rules", "ufw6-user-"},
+}
+
+// tuples reads the rules of one family; none where ufw is not installed.
+func (u *ufw) tuples(family string) ([]tuple, error) {
+	for _, f := range ufwFiles {
+		if f.family != family {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join("/", u.root, f.path))
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read ufw's rules: %w", err)
+		}
+		return parseTuples(string(b), f.family, f.chain), nil
+	}
+	return nil, fmt.Errorf("ufw has no rules of family %q: %w", family, fs.ErrInvalid)
+}
+
+func (u *ufw) read(ctx context.Context) ([]*schema.Grant, error) {
+	var all []*schema.Grant
+	for _, f := range ufwFiles {
+		if err := ctx.Err(); err != nil {
+			return nil, fmt.Errorf("read: %w", context.Cause(ctx))
+		}
+		tuples, err := u.tuples(f.family)
+		if err != nil {
+			return nil, err
+		}
+		for _, t := range tuples {
+			if g := t.grant(); g != nil {
+				all = append(all, g)
+			}
+		}
+	}
+	return all, nil
+}
+
+// add makes the grant. ufw holds one rule for a flow and would overwrite another's action and comment: that is refused.
+func (u *ufw) add(ctx context.Context, g *schema.Grant) error {
+	tuples, err := u.tuples(g.Family)
+	if err != nil {
+		return err
+	}
+	for _, t := range tuples {
+		if t.plain() && sameFlow(t.flow, *g) {
+			return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", t.line, fs.ErrExist)
+		}
+	}
+	words := g.Add()
+	if g.Index > 1 && g.Index <= len(tuples) {
+		if words, err = u.insertWords(g); err != nil {
+			return err
+		}
+	}
+	if err := u.run(ctx, words); err != nil {
+		return errors.Join(err, u.takeBack(ctx, g))
+	}
+	return u.check(g, true)
+}
+
+// insertWords say the place among the rules of both families, as "ufw status numbered" counts: IPv6 comes last.
+func (u *ufw) insertWords(g *schema.Grant) ([]string, error) {
+	number := g.Index
+	if g.Family == "ip6" {
+		v4, err := u.tuples("ip")
+		if err != nil {
+			return nil, err
+		}
+		number += len(v4)
+	}
+	return g.Insert(strconv.Itoa(number)), nil
+}
+
+// takeBack removes what a failed add has left on ufw's disk.
+func (u *ufw) takeBack(ctx context.Context, g *schema.Grant) error {
+	if u.check(g, true) != nil {
+		return nil
+	}
+	if err := u.run(context.WithoutCancel(ctx), g.Remove()); err != nil {
+		return fmt.Errorf("take it back: %w", err)
+	}
+	return nil
+}
+
+func (u *ufw) remove(ctx context.Context, g *schema.Grant) error {
+	if err := u.check(g, true); err != nil {
+		return err
+	}
+	if err := u.run(ctx, g.Remove()); err != nil {
+		return err
+	}
+	return u.check(g, false)
+}
+
+// check tells whether the grant is there, or is not: ufw exits with 0 also when it did nothing.
+func (u *ufw) check(g *schema.Grant, there bool) error {
+	tuples, err := u.tuples(g.Family)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, t := range tuples {
+		if live := t.grant(); live != nil && live.Ref() == g.Ref() {
+			found = true
+		}
+	}
+	switch {
+	case there && !found:
+		return fmt.Errorf("ufw has no such rule: %w", fs.ErrNotExist)
+	case !there && found:
+		return fmt.Errorf("ufw still has the rule: %w", fs.ErrExist)
+	}
+	return nil
+}
+
+func (u *ufw) run(ctx context.Context, words []string) error {
+	var args []string
+	if u.root != "" {
+		args = []string{"--rootdir=" + u.root, "--datadir=" + u.root}
+	}
+	_, err := run(ctx, "ufw", append(args, words...)...)
+	return err
+}
