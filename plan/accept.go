@@ -157,12 +157,10 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	if a.out != "" {
 		load(schema.Expr{Name: "meta", Key: "oifname"}, ifname(a.out))
 	}
-	if (prefixText(a.src) != "" || prefixText(a.dst) != "") && t.Family != "ip" && t.Family != "ip6" {
-		nfproto := []byte{2} // NFPROTO_IPV4
-		if a.family() == "ip6" {
-			nfproto = []byte{10} // NFPROTO_IPV6
+	if prefixText(a.src) != "" || prefixText(a.dst) != "" {
+		if key, data := a.familyMatch(t.Family); key != "" {
+			load(schema.Expr{Name: "meta", Key: key}, data)
 		}
-		load(schema.Expr{Name: "meta", Key: "nfproto"}, nfproto)
 	}
 	e = append(e, matchPrefix(a.src, 12, 8)...)
 	e = append(e, matchPrefix(a.dst, 16, 24)...)
@@ -179,6 +177,23 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	case ctAny:
 	}
 	return append(e, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}})
+}
+
+// familyMatch is how a table of a family that sees more than one of them tells IPv4 from IPv6, as nft(8) does it; "" where
+// there is no need.
+func (a accept) familyMatch(table string) (key string, data []byte) {
+	v6 := a.family() == "ip6"
+	switch {
+	case table == "inet" && v6:
+		return "nfproto", []byte{10} // NFPROTO_IPV6
+	case table == "inet":
+		return "nfproto", []byte{2} // NFPROTO_IPV4
+	case (table == "bridge" || table == "netdev") && v6:
+		return "protocol", []byte{0x86, 0xdd} // ETH_P_IPV6
+	case table == "bridge" || table == "netdev":
+		return "protocol", []byte{0x08, 0x00} // ETH_P_IP
+	}
+	return "", nil
 }
 
 func ifname(s string) []byte {

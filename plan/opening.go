@@ -7,8 +7,8 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// opens says what a road lets through beside what the file asks for; "" for nothing.
-func (*healer) opens(road) (string, error) { return "", nil }
+// opens says what a road lets through beside what the file asks for; "" for nothing. after is over the state it leads to.
+func (*healer) opens(road, *trace.Walker) (string, error) { return "", nil }
 
 // ctAnswers are the states of packets that belong to a connection, as bits of "ct state": established and related.
 const ctAnswers = 2 | 4

@@ -207,19 +207,55 @@ func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, 
 		case chosen != nil:
 			f.WhyNot = "not needed: the chosen road opens nothing else"
 		default:
-			opened, err := h.opens(r)
-			if err != nil {
+			var err error
+			if f.WhyNot, err = h.against(r, res); err != nil {
 				return nil, nil, err
 			}
-			if f.Chosen = opened == ""; f.Chosen {
+			if f.Chosen = f.WhyNot == ""; f.Chosen {
 				chosen = r.drafts
-			} else {
-				f.WhyNot = "it would let through more than the file asks for: " + opened
 			}
 		}
 		fixes = append(fixes, f)
 	}
 	return chosen, fixes, nil
+}
+
+// against says why an open road is not to be taken: it does not help, or lets through what nobody asked for. "" for neither.
+func (h *healer) against(r road, res trace.Result) (string, error) {
+	after, err := h.with(r.drafts)
+	if err != nil {
+		return "", err
+	}
+	w := trace.New(after)
+	if again := w.Walk(res.Flow); again.Decider != nil && samePlace(again.Decider, res.Decider) {
+		return "the packet would still die there: " + again.Decider.Packet, nil
+	}
+	opened, err := h.opens(r, w)
+	if err != nil || opened == "" {
+		return "", err
+	}
+	return "it would let through more than the file asks for: " + opened, nil
+}
+
+// with is the state as drafts would make it.
+func (h *healer) with(drafts []*draft) (*schema.State, error) {
+	s := h.state.Clone()
+	for _, d := range drafts {
+		if standing := s.Get(d.change.Ref); standing != nil && d.change.Before == nil { // found by an earlier remedy, further down
+			if err := sim.Do(s, schema.Change{Ref: d.change.Ref, Before: standing}); err != nil {
+				return nil, fmt.Errorf("foresee %s elsewhere: %w", standing, err)
+			}
+		}
+		if err := sim.Do(s, d.change); err != nil {
+			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
+		}
+	}
+	return s, nil
+}
+
+// samePlace tells whether two hops are the same rule or policy, wherever it has moved to in its chain.
+func samePlace(a, b *trace.Hop) bool {
+	return a.Half == b.Half && a.Ref == b.Ref && a.Chain == b.Chain && a.Text == b.Text && (a.Rule < 0) == (b.Rule < 0)
 }
 
 // roads lists the ways to let a goal's packets past a culprit, the best first: through the owner's door, deleting the
@@ -349,47 +385,61 @@ func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goa
 
 // accepts are the narrowest rules that let the blocked packet's part of the goal through the culprit's hook.
 func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
-	v6 := res.Flow.Dst.Is6()
-	from, to := g.From, g.To
+	reply := res.Half == "reply"
+	in, out := h.devices(g, res, c.table)
 	base := accept{address: g.Address}
 	switch c.base.Hook {
 	case "forward":
-		base.in, base.out = l3Device(from, h.r), l3Device(to, h.r)
-	case "input":
-		base.in = l3Device(from, h.r)
-		if res.Half == "reply" {
-			base.in = l3Device(to, h.r)
-		}
-	case "output":
-		base.out = l3Device(to, h.r)
-		if res.Half == "reply" {
-			base.out = l3Device(from, h.r)
-		}
-	case "prerouting":
-		base.in = l3Device(from, h.r)
-		if res.Half == "reply" {
-			base.in = l3Device(to, h.r)
-		}
+		base.in, base.out = in, out
+	case "input", "prerouting", "ingress":
+		base.in = in
+	case "output", "postrouting", "egress":
+		base.out = out
 	default:
 		return nil
 	}
-	reply := res.Half == "reply"
-	if reply && c.base.Hook == "forward" {
-		base.in, base.out = base.out, base.in
-	}
 	switch {
+	case !tracked(c):
 	case reply || res.Half == "established":
 		base.state = ctEstablished
 	case g.Via != nil && c.base.Hook == "forward":
 		base.state = ctDNAT
 	}
-	if c.base.Priority < prioConntrack {
-		base.state = ctAny // conntrack has not seen the packet yet
-	}
-	if c.base.Hook == "prerouting" && g.Via != nil && !reply {
+	v6 := res.Flow.Dst.Is6()
+	if (c.base.Hook == "prerouting" || c.base.Hook == "ingress") && g.Via != nil && !reply {
 		return beforeDNAT(base, g, res.Flow, v6)
 	}
 	return spread(base, g, v6, reply)
+}
+
+// devices are the interfaces that a table's rules see a packet of the blocked half come in and go out by: those of layer 3
+// for the IP families, a bridge's ports for the bridge family. A netdev chain sees its own device only.
+func (h *healer) devices(g *schema.Goal, res trace.Result, t *schema.Table) (in, out string) {
+	switch t.Family {
+	case "netdev":
+		return "", ""
+	case "bridge":
+		in, out = h.port(res.Flow.From), h.port(res.Flow.To)
+	default:
+		in, out = l3Device(g.From, h.r), l3Device(g.To, h.r)
+	}
+	if res.Half == "reply" {
+		in, out = out, in
+	}
+	return in, out
+}
+
+// port is the name if it is a bridge's port: a bridge itself stands for ports that are not known.
+func (h *healer) port(name string) string {
+	if l := h.state.Link(name); l != nil && l.Type == "bridge" {
+		return ""
+	}
+	return name
+}
+
+// tracked tells whether a chain's rules know the connection of a packet: chains of IP behind conntrack's look at it.
+func tracked(c culprit) bool {
+	return c.table.Family != "bridge" && c.table.Family != "netdev" && c.base.Hook != "ingress" && c.base.Hook != "egress" && c.base.Priority >= prioConntrack
 }
 
 // prioConntrack is NF_IP_PRI_CONNTRACK (include/uapi/linux/netfilter_ipv4.h).

@@ -3,11 +3,13 @@ package endtoend_test
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vmnet/vmnet/apply"
+	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
 )
@@ -290,6 +292,15 @@ func TestNativeNFTables(t *testing.T) {
 		"wide":   `table inet admin { chain fw { type filter hook forward priority 5; meta l4proto tcp drop; }; }`,
 		"policy": `table ip admin { chain fw { type filter hook forward priority 5; policy drop; udp dport 9999 accept; }; }`,
 		"reply":  `table ip admin { chain in { type filter hook input priority 5; tcp sport 22 ip saddr 10.20.0.0/24 drop; }; }`,
+		"raw":    `table ip admin { chain pre { type filter hook prerouting priority -350; ip saddr 10.20.0.0/24 drop; }; }`,
+		"post":   `table ip admin { chain post { type filter hook postrouting priority 50; oifname "eno1" tcp dport 443 drop; }; }`,
+		// Between guests of one bridge, and from a guest to its host.
+		"bridge forward": `table bridge admin { chain fw { type filter hook forward priority 0; ip protocol tcp drop; }; }`,
+		"bridge input":   `table bridge admin { chain in { type filter hook input priority 0; ip saddr 10.20.0.11 drop; }; }`,
+		"bridge output":  `table bridge admin { chain out { type filter hook output priority 0; ip daddr 10.20.0.11 tcp dport 22 drop; }; }`,
+		"bridge policy":  `table bridge admin { chain fw { type filter hook forward priority 0; policy drop; ether type arp accept; ip6 nexthdr icmpv6 accept; }; }`,
+		"ingress":        `table netdev admin { chain in { type filter hook ingress device "vnet0" priority 0; tcp dport 443 drop; }; }`,
+		"egress":         `table netdev admin { chain out { type filter hook egress device "vnet0" priority 0; ip protocol tcp drop; }; }`,
 	}
 	for name, rules := range rulesets {
 		t.Run(name, func(t *testing.T) {
@@ -305,6 +316,20 @@ func TestNativeNFTables(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestNoExactRemedy: the answers come in under the host's own address, where no connection is known yet. Nothing that could
+// be written there lets exactly them through, so that the rule is named and left alone.
+func TestNoExactRemedy(t *testing.T) {
+	on(t, twoGuests(), func(b *bed) {
+		b.apply(natLab)
+		b.sh(`nft 'table netdev admin { chain in { type filter hook ingress device "eno1" priority 0; tcp sport 1-1023 drop; }; }'`)
+		p := b.plan(natLab)
+		f := b.finding(p, "VN410")
+		if !p.Empty() || slices.ContainsFunc(f.Fixes, func(x plan.Fix) bool { return x.Chosen }) {
+			b.Errorf("want a finding and no step, got\n%s\n%+v", steps(p), f)
+		}
+	})
 }
 
 func TestHostOnlyIsCutOff(t *testing.T) {
