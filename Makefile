@@ -22,11 +22,26 @@ test: tools
 	go vet ./...
 	go test $(RACE) -shuffle=on ./...
 
+# What the tests run, as apt calls it. The managers among it are run in namespaces of the tests, by any user; but installed
+# on a machine that boots with systemd they would be switched on: there it is for you to decide (a container is the easy way).
+JUDGES     = nft iptables-nft iptables-legacy ip gcc
+MANAGERS   = dockerd ufw firewalld dbus-daemon fail2ban-server libvirtd virsh dnsmasq
+JUDGE_PKG  = nftables iptables iproute2 gcc libc6-dev
+MANAGER_PKG = docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base
+APT        = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
+
 tools:
-	@for t in nft iptables-nft iptables-legacy ip gcc; do \
+	@for t in $(JUDGES); do \
 	  PATH=$$PATH:/usr/sbin:/sbin command -v $$t >/dev/null && continue; \
-	  if [ $$(id -u) != 0 ]; then echo "missing $$t: run as root once: apt-get install -y nftables iptables iproute2 gcc libc6-dev" >&2; exit 1; fi; \
-	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends nftables iptables iproute2 gcc libc6-dev >/dev/null || exit 1; \
+	  if [ $$(id -u) != 0 ]; then echo "missing $$t: run as root once: apt-get install -y $(JUDGE_PKG)" >&2; exit 1; fi; \
+	  { $(APT) $(JUDGE_PKG) >/dev/null; } || exit 1; \
+	done
+	@for t in $(MANAGERS); do \
+	  PATH=$$PATH:/usr/sbin:/sbin command -v $$t >/dev/null && continue; \
+	  if [ $$(id -u) != 0 ] || [ -d /run/systemd/system ]; then \
+	    echo "missing $$t, which the tests run in namespaces of their own. As root, in a container or where it may be switched on:" >&2; \
+	    echo "  apt-get install -y --no-install-recommends $(MANAGER_PKG)" >&2; exit 1; fi; \
+	  { $(APT) $(MANAGER_PKG) >/dev/null; } || exit 1; \
 	done
 
 lint:
