@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -21,12 +22,18 @@ var (
 type fib struct {
 	rules  []*schema.PolicyRule
 	tables map[uint32]*rtable
+	// special are the prefixes of the local table and those that no table holds, made when first asked for.
+	once    sync.Once
+	special []netip.Prefix
 }
 
 // rtable finds the longest prefix: routes by prefix, best metric first.
 type rtable struct {
 	lens []int
 	by   map[netip.Prefix][]*schema.Route
+	// list are the prefixes, the longest first, made when first asked for.
+	sorted sync.Once
+	list   []netip.Prefix
 }
 
 func newFIB(w *Walker, v6 bool) *fib {

@@ -41,6 +41,9 @@ type Walker struct {
 	// boxes are those of the rules that decide something, made when first asked for.
 	boxes   sync.Once
 	boxList []decision
+	// contents name the expressions nobody can foresee, made when first asked for.
+	contents    sync.Once
+	contentList map[*op]content
 }
 
 // hook is a place where base chains run.

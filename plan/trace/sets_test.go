@@ -1,0 +1,426 @@
+package trace
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/vmnet/vmnet/plan/bdd"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// rules makes random rules that make sense, about few addresses and ports, so that packets meet them.
+type rules struct {
+	r    *rand.Rand
+	sets []*schema.Set
+}
+
+func (g *rules) one(in ...string) string { return in[g.r.IntN(len(in))] }
+
+func (g *rules) addr(v6 bool) []byte {
+	if v6 {
+		a := netip.MustParseAddr(g.one("2001:db8::1", "2001:db8::2", "2001:db8:1::1", "fe80::1", "ff02::1")).As16()
+		return a[:]
+	}
+	a := netip.MustParseAddr(g.one("10.20.0.11", "10.20.0.12", "10.20.0.1", "203.0.113.10", "203.0.113.11", "192.0.2.10", "192.0.2.255", "255.255.255.255", "224.0.0.1", "127.0.0.1", "0.0.0.0")).As4()
+	return a[:]
+}
+
+func (g *rules) port() []byte {
+	return binary.BigEndian.AppendUint16(nil, uint16([]int{22, 23, 80, 443, 1024, 40000, 65535}[g.r.IntN(7)]))
+}
+
+func (g *rules) op() string { return g.one("eq", "eq", "neq", "lt", "lte", "gt", "gte") }
+
+func sorted(a, b []byte) (lo, hi []byte) {
+	if slices.Compare(a, b) > 0 {
+		return b, a
+	}
+	return a, b
+}
+
+// key loads something and says what values it has.
+func (g *rules) key(v6 bool, reg uint32) (load []schema.Expr, value func() []byte) {
+	pay := func(base string, off, n uint32) []schema.Expr {
+		return []schema.Expr{{Name: "payload", Base: base, Offset: off, Len: n, DReg: reg}}
+	}
+	word := func(vals ...uint32) func() []byte {
+		return func() []byte { return binary.NativeEndian.AppendUint32(nil, vals[g.r.IntN(len(vals))]) }
+	}
+	name := func() []byte {
+		b := make([]byte, 16)
+		copy(b, g.one("eno1", "virbr-lab", "vnet1", "nothing"))
+		return b
+	}
+	off, n := uint32(12), uint32(4)
+	if v6 {
+		off, n = 8, 16
+	}
+	switch g.r.IntN(14) {
+	case 0:
+		return pay("network", off, n), func() []byte { return g.addr(v6) }
+	case 1:
+		return pay("network", off+n, n), func() []byte { return g.addr(v6) }
+	case 2:
+		return pay("network", off+n, n-1), func() []byte { return g.addr(v6)[:n-1] }
+	case 3:
+		return pay("transport", 0, 2), g.port
+	case 4:
+		return pay("transport", 2, 2), g.port
+	case 5:
+		return []schema.Expr{{Name: "meta", Key: "l4proto", DReg: reg}}, func() []byte { return []byte{byte([]int{1, 6, 17, 58}[g.r.IntN(4)])} }
+	case 6:
+		return []schema.Expr{{Name: "meta", Key: g.one("iifname", "oifname"), DReg: reg}}, name
+	case 7:
+		return []schema.Expr{{Name: "meta", Key: "mark", DReg: reg}}, word(0, 1, 2, 3)
+	case 8:
+		return []schema.Expr{{Name: "ct", Key: "mark", DReg: reg}}, word(0, 1, 2, 3)
+	case 9:
+		return []schema.Expr{{Name: "ct", Key: "status", DReg: reg}}, word(0, 16, 32, 48)
+	case 10:
+		return []schema.Expr{{Name: "ct", Key: g.one("saddr", "daddr"), Dir: g.one("original", "reply"), DReg: reg}}, func() []byte { return g.addr(v6) }
+	case 11:
+		return []schema.Expr{{Name: "fib", Key: g.one("daddr", "saddr", "daddr . iif"), Op: "type", DReg: reg}}, word(1, 2, 3, 5, 7)
+	case 12:
+		return []schema.Expr{{Name: "meta", Key: "iif", DReg: reg}}, word(1, 2, 3)
+	}
+	return []schema.Expr{{Name: "meta", Key: "pkttype", DReg: reg}}, func() []byte { return []byte{byte(g.r.IntN(4))} }
+}
+
+func (g *rules) match(v6 bool) []schema.Expr {
+	if g.r.IntN(6) == 0 { // ct state
+		return []schema.Expr{
+			{Name: "ct", Key: "state", DReg: 1},
+			{Name: "bitwise", SReg: 1, DReg: 1, Len: 4, Op: "bool", Data: binary.NativeEndian.AppendUint32(nil, []uint32{1, 2, 8, 6, 64, 10}[g.r.IntN(6)]), Data2: make([]byte, 4)},
+			{Name: "cmp", SReg: 1, Op: g.one("neq", "eq"), Data: make([]byte, 4)},
+		}
+	}
+	out, value := g.key(v6, 1)
+	v := value()
+	n := uint32(len(v))
+	switch g.r.IntN(9) {
+	case 0:
+		m := make([]byte, n)
+		for i := range m {
+			m[i] = []byte{0xff, 0xf0, 0xfe, 0}[g.r.IntN(4)]
+		}
+		w := slices.Clone(v)
+		for i := range w {
+			w[i] &= m[i]
+		}
+		return append(out, schema.Expr{Name: "bitwise", SReg: 1, DReg: 1, Len: n, Op: "bool", Data: m, Data2: make([]byte, n)}, schema.Expr{Name: "cmp", SReg: 1, Op: g.op(), Data: w})
+	case 1:
+		lo, hi := sorted(v, value())
+		return append(out, schema.Expr{Name: "range", SReg: 1, Op: g.one("eq", "neq"), Data: lo, Data2: hi})
+	case 2:
+		return append(out, schema.Expr{Name: "lookup", SReg: 1, Op: g.one("", "neq"), Set: g.set(n, value, false)})
+	case 3:
+		return append(out, schema.Expr{Name: "in", SReg: 1, Len: n, Op: g.one("eq", "neq"), Ranges: [][2]schema.Bytes{{v, v}, {value(), value()}}})
+	case 4:
+		x := make([]byte, n)
+		x[g.r.IntN(int(n))] = 1
+		return append(out, schema.Expr{Name: "bitwise", SReg: 1, DReg: 1, Len: n, Op: "bool", Data: slices.Repeat([]byte{0xff}, int(n)), Data2: x}, schema.Expr{Name: "cmp", SReg: 1, Op: g.op(), Data: v})
+	case 5:
+		if n == 4 || n == 2 {
+			return append(out, schema.Expr{Name: "byteorder", SReg: 1, DReg: 1, Op: "hton", Len: n, Size: n}, schema.Expr{Name: "cmp", SReg: 1, Op: g.op(), Data: v})
+		}
+	case 6:
+		if n == 4 {
+			return append(out, schema.Expr{Name: "bitwise", SReg: 1, DReg: 1, Len: 4, Op: g.one("lshift", "rshift"), Data: binary.NativeEndian.AppendUint32(nil, uint32(g.r.IntN(9)))}, schema.Expr{Name: "cmp", SReg: 1, Op: g.op(), Data: v})
+		}
+	}
+	return append(out, schema.Expr{Name: "cmp", SReg: 1, Op: g.op(), Data: v})
+}
+
+// set makes a set of values, some of them intervals; with verdicts, a map.
+func (g *rules) set(n uint32, value func() []byte, verdicts bool) string {
+	s := &schema.Set{Name: fmt.Sprint("s", len(g.sets)), KeyLen: n}
+	if verdicts {
+		s.DataType = schema.VerdictType
+	}
+	seen := map[string]bool{}
+	for range 1 + g.r.IntN(4) {
+		v := value()
+		if seen[string(v)] {
+			continue
+		}
+		seen[string(v)] = true
+		e := schema.Element{Key: v}
+		if verdicts {
+			e.Verdict = &schema.Verdict{Kind: g.one("accept", "drop", "return", "continue", "jump", "goto"), Chain: g.one("c1", "c2")}
+		}
+		s.Elements = append(s.Elements, e)
+	}
+	if verdicts && g.r.IntN(4) == 0 {
+		s.Elements = append(s.Elements, schema.Element{CatchAll: true, Verdict: &schema.Verdict{Kind: g.one("accept", "drop")}})
+	}
+	slices.SortFunc(s.Elements, func(a, b schema.Element) int { return slices.Compare(a.Key, b.Key) })
+	g.sets = append(g.sets, s)
+	return s.Name
+}
+
+func (g *rules) rule(v6 bool, deep bool) *schema.Rule {
+	var e []schema.Expr
+	for range g.r.IntN(3) {
+		e = append(e, g.match(v6)...)
+	}
+	if g.r.IntN(5) == 0 {
+		e = append(e, schema.Expr{Name: "immediate", DReg: 2, Data: binary.NativeEndian.AppendUint32(nil, uint32(g.r.IntN(4)))}, schema.Expr{Name: g.one("meta", "ct"), Key: "mark", SReg: 2, Write: true})
+	}
+	if g.r.IntN(12) == 0 {
+		e = append(e, schema.Expr{Name: "notrack"})
+	}
+	if g.r.IntN(10) == 0 && !v6 {
+		e = append(e, schema.Expr{Name: "immediate", DReg: 2, Data: g.addr(false)}, schema.Expr{Name: "payload_w", Base: "network", Offset: 16, Len: 4, SReg: 2})
+	}
+	kinds := []string{"accept", "drop", "return", "continue"}
+	if deep {
+		kinds = append(kinds, "jump", "jump", "goto")
+	}
+	switch {
+	case g.r.IntN(6) == 0 && deep:
+		load, value := g.key(v6, 1)
+		e = append(append(e, load...), schema.Expr{Name: "lookup", SReg: 1, Set: g.set(uint32(len(value())), value, true)})
+		fallthrough
+	case g.r.IntN(8) > 0:
+		e = append(e, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: kinds[g.r.IntN(len(kinds))], Chain: g.one("c1", "c2")}})
+	}
+	return &schema.Rule{Exprs: e}
+}
+
+func (g *rules) table(family, name, hook string, v6 bool) *schema.Table {
+	g.sets = nil
+	t := &schema.Table{Family: family, Name: name}
+	for i, n := range []string{"b1", "b2", "c1", "c2"} {
+		c := &schema.Chain{Name: n}
+		if i < 2 {
+			c.Type, c.Hook, c.Priority, c.Policy = "filter", hook, int32(10*i+g.r.IntN(5)), g.one("accept", "accept", "drop")
+		}
+		for range 1 + g.r.IntN(6) {
+			c.Rules = append(c.Rules, g.rule(v6, i < 2 || n == "c1" && g.r.IntN(2) == 0))
+		}
+		t.Chains = append(t.Chains, c)
+	}
+	for _, r := range t.Chains[2].Rules { // no circles
+		for i := range r.Exprs {
+			if v := r.Exprs[i].Verdict; v != nil {
+				v.Chain = "c2"
+			}
+		}
+	}
+	for _, s := range g.sets {
+		for i := range s.Elements {
+			if v := s.Elements[i].Verdict; v != nil && v.Chain == "c1" {
+				v.Chain = "c2"
+			}
+		}
+	}
+	t.Sets = g.sets
+	return t
+}
+
+func smallHost() *schema.State {
+	s := &schema.State{}
+	for i, n := range []string{"lo", "eno1", "virbr-lab"} {
+		s.Put(&schema.Link{Name: n, Type: map[string]string{"lo": "loopback", "virbr-lab": "bridge"}[n], MAC: new("02:00:00:00:00:01"), Facts: &schema.LinkFacts{Index: i + 1, Carrier: true}})
+	}
+	s.Put(&schema.Address{Link: "lo", Prefix: netip.MustParsePrefix("127.0.0.1/8")})
+	s.Put(&schema.Address{Link: "eno1", Prefix: netip.MustParsePrefix("192.0.2.10/24")})
+	s.Put(&schema.Address{Link: "virbr-lab", Prefix: netip.MustParsePrefix("10.20.0.1/24")})
+	s.Put(&schema.Address{Link: "eno1", Prefix: netip.MustParsePrefix("2001:db8::1/64")})
+	s.Put(&schema.Route{Table: 254, Dst: netip.MustParsePrefix("0.0.0.0/0"), Link: "eno1"})
+	return s
+}
+
+// TestSetsAgreeWithPackets compares the set that a hook lets through with single packets, on random rules.
+func TestSetsAgreeWithPackets(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	hookOf := map[string]hook{"forward": forward, "input": input, "output": output, "prerouting": prerouting}
+	packets, drops := 0, 0
+	for n := range 400 {
+		g := &rules{r: rand.New(rand.NewPCG(seed, uint64(n)))}
+		v6 := g.r.IntN(4) == 0
+		h := g.one("forward", "input", "output", "prerouting")
+		s := smallHost()
+		s.Put(g.table("inet", "x", h, v6))
+		s.Put(g.table(map[bool]string{true: "ip6", false: "ip"}[v6], "y", h, v6))
+		w := New(s)
+		sp := bdd.New(0)
+		a := newAnyPacket(sp, []string{"lo", "eno1", "virbr-lab"})
+		set, ok := w.hookSet(a, hookOf[h], v6, false, bdd.True)
+		if !ok || sp.Err() != nil {
+			t.Fatalf("ruleset %d: not decided: %v", n, sp.Err())
+		}
+		for range 60 {
+			r, vals := g.packet(w, hookOf[h], v6)
+			r2 := r.p
+			if r2.ct != nil {
+				c := *r2.ct
+				r2.ct = &c
+			}
+			survives := true
+			for _, grp := range w.groups[family(v6)][hookOf[h]] {
+				for _, e := range grp {
+					if survives && e.kind == entryChain && familyMatches(e.base.c.t.t.Family, v6) {
+						survives = r.traverse(e.base)
+					}
+				}
+			}
+			if r.asked > 0 || r.end != nil && r.end.verdict == Depends {
+				continue
+			}
+			packets++
+			if !survives {
+				drops++
+			}
+			if got := sp.Eval(set, func(v int) bool { return vals[v] }); got != survives {
+				shrink(s, func() bool {
+					w := New(s)
+					q := &run{w: w, f: &Flow{}}
+					q.reset()
+					q.hook, q.p = hookOf[h], r2
+					if q.p.ct != nil {
+						c := *q.p.ct
+						q.p.ct = &c
+					}
+					ok := true
+					for _, grp := range w.groups[family(v6)][hookOf[h]] {
+						for _, e := range grp {
+							if ok && e.kind == entryChain && familyMatches(e.base.c.t.t.Family, v6) {
+								ok = q.traverse(e.base)
+							}
+						}
+					}
+					sp.Reset()
+					set, _ := w.hookSet(newAnyPacket(sp, []string{"lo", "eno1", "virbr-lab"}), hookOf[h], v6, false, bdd.True)
+					return sp.Eval(set, func(v int) bool { return vals[v] }) != ok
+				})
+				t.Fatalf("seed %d ruleset %d hook %s: set says %v, packet %s says %v, %+v\n%s", seed, n, h, got, r.p.view(), survives, r.p, dump(s))
+			}
+		}
+	}
+	t.Logf("%d packets, %d dropped", packets, drops)
+}
+
+func dump(s *schema.State) string {
+	out := ""
+	for t := range schema.Each[*schema.Table](s) {
+		for _, c := range t.Chains {
+			out += fmt.Sprintf("%s %s %s policy %s prio %d\n", t.Family, t.Name, c.Name, c.Policy, c.Priority)
+			for _, r := range c.Rules {
+				out += "   "
+				for _, e := range r.Exprs {
+					out += fmt.Sprintf(" [%s %s %s%s %s%s off %d len %d %x %x %s", e.Name, e.Key, e.Op, e.Dir, e.Base, e.Set, e.Offset, e.Len, e.Data, e.Data2, e.Ranges)
+					if e.Verdict != nil {
+						out += e.Verdict.Kind + " " + e.Verdict.Chain
+					}
+					out += "]"
+				}
+				out += "\n"
+			}
+		}
+		for _, x := range t.Sets {
+			out += fmt.Sprintf("set %s: ", x.Name)
+			for _, e := range x.Elements {
+				out += fmt.Sprintf("%x-%x %v, ", e.Key, e.KeyEnd, e.Verdict)
+			}
+			out += "\n"
+		}
+	}
+	return out
+}
+
+// packet makes one packet, and the assignment of variables that means it.
+func (g *rules) packet(w *Walker, h hook, v6 bool) (*run, map[int]bool) {
+	vals := map[int]bool{}
+	set := func(first int, b []byte) {
+		for i := range 8 * len(b) {
+			vals[first+i] = b[i/8]&(0x80>>(i&7)) != 0
+		}
+	}
+	addr := func(first int) netip.Addr {
+		b := g.addr(v6)
+		set(first, b)
+		a, _ := netip.AddrFromSlice(b)
+		return a
+	}
+	port := func(first int) uint16 {
+		b := g.port()
+		set(first, b)
+		return binary.BigEndian.Uint16(b)
+	}
+	word := func(first int, v uint32) uint32 {
+		set(first, binary.NativeEndian.AppendUint32(nil, v))
+		return v
+	}
+	r := &run{w: w, f: &Flow{}}
+	r.reset()
+	r.hook = h
+	p := &r.p
+	*p = packet{half: "request", v6: v6, proto: []byte{6, 17}[g.r.IntN(2)]}
+	set(varProto, []byte{p.proto})
+	p.src, p.dst, p.sport, p.dport = addr(varSrc), addr(varDst), port(varSPort), port(varDPort)
+	p.build(first, false, false)
+	p.unk = [imageLen]byte{}
+	p.linked = h != output
+	p.made = h == output
+	p.mark = word2(word(varMark, uint32(g.r.IntN(4))))
+	p.pkttype = byte(g.r.IntN(4))
+	set(varKind, []byte{p.pkttype})
+	dev := func(first int) *device {
+		i := g.r.IntN(3)
+		set(first, []byte{0, byte(i)})
+		return w.devices[[]string{"lo", "eno1", "virbr-lab"}[i]]
+	}
+	if h != output {
+		p.in = dev(varIn)
+	}
+	if h != prerouting && h != input {
+		p.out = dev(varOut)
+	}
+	st := []int{bitInvalid, bitEstablished, bitNew, bitUntracked}[g.r.IntN(4)]
+	if g.r.IntN(3) == 0 && (h == prerouting || h == output) {
+		st = -1
+	}
+	if st >= 0 {
+		p.ctState = 1 << st
+		vals[varState+st] = true
+	}
+	if st == bitEstablished || st == bitNew {
+		p.ct = &conn{status: word(varStatus, []uint32{0, 16, 32}[g.r.IntN(3)]), mark: word2(word(varCTMark, uint32(g.r.IntN(4))))}
+		p.ctReply = st == bitEstablished && g.r.IntN(2) == 0
+		vals[varState+7] = p.ctReply
+		for _, x := range []struct {
+			off int
+			t   *tuple
+		}{{ctOrig, &p.ct.orig}, {ctReply, &p.ct.reply}} {
+			base := varTuples + 8*x.off
+			x.t.src, x.t.dst = addr(base+8*tupleSrc), addr(base+8*tupleDst)
+			x.t.sport, x.t.dport = port(base+8*tupleSPort), port(base+8*tupleDPort)
+		}
+	}
+	return r, vals
+}
+
+func word2(v uint32) word { return word{v: v} }
+
+// shrink leaves out rules that do not matter to a failure.
+func shrink(s *schema.State, fails func() bool) {
+	for t := range schema.Each[*schema.Table](s) {
+		for _, c := range t.Chains {
+			for i := 0; i < len(c.Rules); {
+				was := c.Rules
+				c.Rules = slices.Delete(slices.Clone(was), i, i+1)
+				if !fails() {
+					c.Rules = was
+					i++
+				}
+			}
+		}
+	}
+}

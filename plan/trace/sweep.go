@@ -1,0 +1,431 @@
+package trace
+
+import (
+	"github.com/vmnet/vmnet/plan/bdd"
+)
+
+// sweep carries packets through hooks: all that satisfy pc, at once. A rule takes out of pc what it stops, and goes on with
+// the rest; what it changes it changes where its matches hold. The state of the packets is meaningful under pc only.
+type sweep struct {
+	w  *Walker
+	x  *space
+	pc bdd.Node
+	// live are the packets that the expressions of the rule at hand have let through so far.
+	live bdd.Node
+	p    parcel
+	g    cells // the registers
+
+	steps  int
+	depths int
+	// accepted are the packets that left the base chain at hand alive; mapped those for which a NAT rule set up a mapping.
+	accepted, mapped bdd.Node
+	at               place
+	hook             hook
+	inBridge         bool
+	dry              bool // only find out what a chain would change
+	effect           bdd.Node
+	gateway          cells // of the route taken; no cells for none
+
+	// unknowns gives the variables for what nobody can foresee; name, when set, tells by what a rule's are told apart.
+	unknowns map[unknownKey]int
+	softs    map[unknownKey]int
+	nextSoft int
+	used     map[slotKey][]bdd.Node
+	members  map[memberKey]bdd.Node
+	name     func(*op) any
+
+	log recorder
+}
+
+// recorder is told what happens on the way; nil-safe methods of way do the work for a Walk.
+type recorder interface {
+	ended(pc bdd.Node, v Verdict, st station)
+	noted(pc bdd.Node, st station)
+	parted(pc, taken bdd.Node, st station)
+}
+
+// deaf records nothing: what only asks for a set that survives needs no more.
+type deaf struct{}
+
+func (deaf) ended(bdd.Node, Verdict, station)   {}
+func (deaf) noted(bdd.Node, station)            {}
+func (deaf) parted(bdd.Node, bdd.Node, station) {}
+
+type unknownKey struct {
+	what any
+	half string
+	n    int
+}
+
+type slotKey struct {
+	what any
+	half string
+}
+
+type memberKey struct {
+	set *set
+	bit int
+	key string
+}
+
+// maxDepth bounds jumps and gotos in one another; the kernel loads no deeper jumps (NFT_JUMP_STACK_SIZE), and no gotos in
+// circles.
+const maxDepth = 128
+
+// traverse runs a base chain for the packets of pc, and says whether any survives. Those are pc then.
+func (r *sweep) traverse(b *base) bool {
+	outer := r.accepted
+	r.accepted, r.depths = bdd.False, 0
+	left := r.chain(b, b.c, r.pc)
+	if left != bdd.False {
+		r.policy(b, left)
+	}
+	r.pc, r.accepted = r.accepted, outer
+	return r.pc != bdd.False
+}
+
+// policy is the end of a base chain.
+func (r *sweep) policy(b *base, pc bdd.Node) {
+	if b.drop {
+		if !r.dry {
+			st := r.station(b, b.c, -1)
+			st.text, st.action = "policy drop", "drop"
+			r.log.ended(pc, Block, st)
+		}
+		return
+	}
+	if len(b.c.rules) > 0 && !b.nat && !r.dry {
+		st := r.station(b, b.c, -1)
+		st.text, st.action = "policy accept", "accept"
+		r.log.noted(pc, st)
+	}
+	r.accepted = r.x.Or(r.accepted, pc)
+}
+
+// chain runs the rules of a chain for the packets of pc, and gives those that come back from it.
+func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
+	if r.depths++; r.depths > maxDepth {
+		r.depths--
+		r.giveUp(place{b, c, -1}, pc, "jumps too deep to follow")
+		return bdd.False
+	}
+	for i := range c.rules {
+		if r.steps--; r.steps < 0 {
+			r.giveUp(place{b, c, i}, pc, "too many rules to follow")
+			pc = bdd.False
+			break
+		}
+		ru := &c.rules[i]
+		for k := ru.from; k < ru.to; k++ { // nearly all rules end here: the first known miss
+			o := &c.ops[k]
+			if o.code >= opVerdict || o.code == opLookup && o.set.vmap && o.has&8 == 0 {
+				pc = r.rule(b, c, i, k, pc, pc, &back)
+				break
+			}
+			r.live = pc
+			m := r.match(o)
+			if m == bdd.False {
+				break
+			}
+			if m != bdd.True {
+				if m = r.x.And(pc, m); m != bdd.False {
+					pc = r.rule(b, c, i, k+1, pc, m, &back)
+				}
+				break
+			}
+		}
+		if pc == bdd.False {
+			break
+		}
+	}
+	r.depths--
+	return r.x.Or(back, pc)
+}
+
+// rule goes on with a rule from expression k for the packets in live, and gives what is left of pc for the next rule.
+func (r *sweep) rule(b *base, c *chain, i, k int, pc, live bdd.Node, back *bdd.Node) bdd.Node {
+	ru := &c.rules[i]
+	parted := bdd.False
+	for ; k < ru.to; k++ {
+		o := &c.ops[k]
+		r.live = live
+		vmap := o.code == opLookup && o.set.vmap && o.has&8 == 0
+		if o.code < opVerdict && !vmap {
+			m := r.match(o)
+			if m == bdd.False {
+				return pc
+			}
+			if m != bdd.True {
+				if live = r.x.And(live, m); live == bdd.False {
+					return pc
+				}
+			}
+			continue
+		}
+		if o.code == opBreak {
+			return pc
+		}
+		r.at = place{b, c, i}
+		if live != pc && live != parted {
+			r.part(pc, live)
+			parted = live
+		}
+		switch {
+		case vmap:
+			pc, live = r.verdictMap(o, pc, live, back)
+		case o.code == opVerdict:
+			pc, live = r.verdict(verdictStep(o.e.Verdict.Kind), o.chain, pc, live, back)
+		case o.code == opReject:
+			pc, live = r.verdict(stepReject, nil, pc, live, back)
+		case o.code == opUnmodelled:
+			r.giveUp(r.at, live, "")
+			pc, live = r.x.Diff(pc, live), bdd.False
+		case o.code >= opNAT && o.code <= opNetmap:
+			pc, live = r.nat(o, pc, live)
+		default:
+			r.act(o, live)
+		}
+		if live == bdd.False {
+			return pc
+		}
+	}
+	return pc
+}
+
+// part notes that a rule acts on some packets and not on others.
+func (r *sweep) part(pc, live bdd.Node) {
+	if !r.dry {
+		st := r.station(r.at.b, r.at.c, r.at.i)
+		st.action = "may match"
+		r.log.parted(pc, live, st)
+	}
+}
+
+// verdict lets a verdict come over live. It gives what is left for the next rule, and for the rest of this one.
+func (r *sweep) verdict(s step, to *chain, pc, live bdd.Node, back *bdd.Node) (rest, on bdd.Node) {
+	if s == stepNext {
+		return pc, live
+	}
+	here := r.at
+	rest = r.x.Diff(pc, live)
+	switch s {
+	case stepAccept:
+		r.accepted = r.x.Or(r.accepted, live)
+		if !r.dry {
+			st := r.station(here.b, here.c, here.i)
+			st.action = "accept"
+			r.log.noted(live, st)
+		}
+	case stepDrop, stepReject:
+		if !r.dry {
+			st := r.station(here.b, here.c, here.i)
+			st.action = "drop"
+			if s == stepReject {
+				st.action = "reject"
+			}
+			r.log.ended(live, Block, st)
+		}
+	case stepReturn:
+		*back = r.x.Or(*back, live)
+	case stepJump:
+		rest = r.x.Or(rest, r.chain(here.b, to, live))
+	case stepGoto:
+		*back = r.x.Or(*back, r.chain(here.b, to, live))
+	}
+	return rest, bdd.False
+}
+
+// giveUp ends the way of packets with Depends: this is not modelled.
+func (r *sweep) giveUp(at place, pc bdd.Node, why string) {
+	if r.dry {
+		r.effect = r.x.Or(r.effect, pc)
+		return
+	}
+	st := r.station(at.b, at.c, at.i)
+	st.action = "depends"
+	if why != "" {
+		st.action = "depends: " + why
+	}
+	r.log.ended(pc, Depends, st)
+}
+
+// station is a Hop in a base chain.
+func (r *sweep) station(b *base, c *chain, i int) station {
+	st := station{stage: b.stage, ref: c.t.ref, chain: c.c.Name, base: b.c.c.Name, rule: i}
+	if i >= 0 {
+		st.r = c.rules[i].r
+	}
+	return st
+}
+
+// verdictMap asks a vmap: each of its verdicts comes over the packets whose key leads to it. A miss breaks the rule.
+func (r *sweep) verdictMap(o *op, pc, live bdd.Node, back *bdd.Node) (rest, on bdd.Node) {
+	here := r.at
+	on = bdd.False
+	for _, h := range r.hits(o.set, r.g.at(int(o.sreg), o.set.keyLen), o) {
+		part := r.x.And(live, h.cond)
+		v := o.set.s.Elements[h.elem].Verdict
+		if part == bdd.False || v == nil {
+			continue
+		}
+		s, to := verdictStep(v.Kind), o.set.elemChain[h.elem]
+		r.at = here
+		if part != live {
+			r.part(pc, part)
+		}
+		if v.Kind == "queue" || (s == stepJump || s == stepGoto) && to == nil {
+			r.giveUp(here, part, "")
+			pc = r.x.Diff(pc, part)
+			continue
+		}
+		var next bdd.Node
+		pc, next = r.verdict(s, to, pc, part, back)
+		on = r.x.Or(on, next)
+	}
+	r.at = here
+	return pc, on
+}
+
+// act is an effect on the packets in live, which stay in the rule.
+func (r *sweep) act(o *op, live bdd.Node) {
+	p := &r.p
+	if r.dry {
+		if o.code == opNotrack {
+			live = r.x.Diff(live, p.seen(r.x.Space))
+		}
+		r.effect = r.x.Or(r.effect, live)
+		return
+	}
+	switch o.code {
+	case opMetaSet:
+		r.metaSet(o, live)
+	case opCTSet:
+		if p.ct != nil && o.e.Key == "mark" && o.has&1 != 0 {
+			p.ct.at(ctMark, 4).merge(r.x.Space, r.x.And(live, p.has), r.g.at(int(o.sreg), 4))
+		}
+	case opPayloadW:
+		r.write(o, live)
+	case opBlurMark:
+		m := newCells(4)
+		r.blur(m, o)
+		p.mark.merge(r.x.Space, live, m)
+		if p.ct != nil {
+			p.ct.at(ctMark, 4).merge(r.x.Space, r.x.And(live, p.has), m)
+		}
+	case opNotrack:
+		live = r.x.Diff(live, p.seen(r.x.Space))
+		p.state[bitUntracked] = r.x.Or(p.state[bitUntracked], live)
+	}
+}
+
+func (r *sweep) metaSet(o *op, live bdd.Node) {
+	if o.has&1 == 0 {
+		return
+	}
+	switch o.e.Key {
+	case "mark":
+		r.p.mark.merge(r.x.Space, live, r.g.at(int(o.sreg), 4))
+	case "pkttype":
+		r.p.kind.merge(r.x.Space, live, r.g.at(int(o.sreg), 1))
+	}
+}
+
+// write is payload_w: the packet itself changes, and what is read from it later.
+func (r *sweep) write(o *op, live bdd.Node) {
+	p := &r.p
+	from, ok := p.offset(o)
+	n := int(o.e.Len)
+	if !ok || from+n > p.end || n > regBytes {
+		return
+	}
+	p.image.at(from, n).merge(r.x.Space, live, r.g.at(int(o.sreg), n))
+}
+
+// offset is where a payload expression looks in the image.
+func (p *parcel) offset(o *op) (int, bool) {
+	at := linkOff
+	switch o.base {
+	case 0:
+		if !p.linked {
+			return 0, false
+		}
+	case 1:
+		at = netOff
+	case 2:
+		at = p.trans
+	default:
+		return 0, false
+	}
+	return at + int(min(o.off, 1<<16)), true
+}
+
+// unknown is a boolean that nobody can foresee: a new one for each time the same packet asks.
+func (r *sweep) unknown(what any) bdd.Node {
+	return r.x.Var(r.number(r.unknowns, what, func() int { return varUnknown + len(r.unknowns) }))
+}
+
+// number is the variable kept for a key, or a new one.
+func (r *sweep) number(in map[unknownKey]int, what any, next func() int) int {
+	switch o := what.(type) {
+	case *op:
+		if r.name != nil {
+			what = r.name(o)
+		}
+	case unsure:
+		if r.name != nil {
+			what = unsureOf{r.name(o.o), o.n}
+		}
+	}
+	k := unknownKey{what, r.p.half, r.turn(what)}
+	v, ok := in[k]
+	if !ok {
+		v = next()
+		in[k] = v
+	}
+	return v
+}
+
+// turn counts how often a packet has come by: packets that have nothing in common share a turn.
+func (r *sweep) turn(what any) int {
+	k := slotKey{what, r.p.half}
+	for n, was := range r.used[k] {
+		if r.x.Disjoint(was, r.live) {
+			r.used[k][n] = r.x.Or(was, r.live)
+			return n
+		}
+	}
+	r.used[k] = append(r.used[k], r.live)
+	return len(r.used[k]) - 1
+}
+
+// blur makes cells unknown, anew for each time.
+func (r *sweep) blur(c cells, what any) {
+	c.freeAll(r.number(r.softs, what, func() int { return r.soft(8 * c.len()) }))
+}
+
+// fixed makes cells unknown, but the same each time the half asks for them.
+func (r *sweep) fixed(c cells, what string) {
+	k := unknownKey{what, r.p.half, 0}
+	v, ok := r.softs[k]
+	if !ok {
+		v = r.soft(8 * c.len())
+		r.softs[k] = v
+	}
+	c.freeAll(v)
+}
+
+func (r *sweep) soft(bits int) int {
+	v := r.nextSoft
+	r.nextSoft += bits
+	return v
+}
+
+// fixedBit is a boolean that is the same each time the half asks for it.
+func (r *sweep) fixedBit(what string) bdd.Node {
+	var c [1]byte
+	var u [1]byte
+	var n [8]bdd.Node
+	one := cells{c[:], u[:], n[:]}
+	r.fixed(one, what)
+	return one.bit(r.x.Space, 0)
+}
