@@ -47,8 +47,9 @@ func (s *Sysctl) String() string { return s.Key + " = " + s.Value }
 
 func (*Sysctl) object() {}
 
-// File is a file on disk that holds rules of the host, such as /etc/iptables/rules.v4. It is always replaced whole and
-// atomically; the replaced content is kept beside it (see providers/files).
+// File is a file on disk that holds rules of the host, such as /etc/iptables/rules.v4, or that tells which manager of
+// rules is at work, such as /etc/ufw/ufw.conf. It is always replaced whole and atomically; the replaced content is kept
+// beside it (see providers/files).
 type File struct {
 	Path    string `json:"path"`
 	Mode    uint32 `json:"mode,omitempty"` // permission bits; a fact, kept when the file is replaced

@@ -17,6 +17,7 @@ const module = "github.com/vmnet/vmnet/"
 var floor = map[string]int{
 	"schema":                       0,
 	"schema/iptspec":               0,
+	"schema/nftconf":               0,
 	"schema/ruleset":               1,
 	"schema/config":                2,
 	"plan/bdd":                     0,
@@ -84,7 +85,7 @@ func checkImport(t *testing.T, pkg, path, imp string, height int) {
 	t.Helper()
 	ours, isOurs := strings.CutPrefix(imp, module)
 	switch {
-	case !isOurs && (pkg == "schema" || pkg == "schema/iptspec" || pkg == "plan/bdd") && strings.Contains(strings.SplitN(imp, "/", 2)[0], "."):
+	case !isOurs && (pkg == "schema" || pkg == "schema/iptspec" || pkg == "schema/nftconf" || pkg == "plan/bdd") && strings.Contains(strings.SplitN(imp, "/", 2)[0], "."):
 		t.Errorf("%s imports %s: %s is built on the standard library alone", path, imp, pkg)
 	case isOurs && floor[ours] >= height:
 		t.Errorf("%s (floor %d) imports %s (floor %d): a package imports lower floors only", path, height, ours, floor[ours])

@@ -1,7 +1,7 @@
 // Package files reads and replaces the files on disk that hold firewall rules of the host, such as
-// /etc/iptables/rules.v4.
+// /etc/iptables/rules.v4, and reads the few that tell which firewall managers are at work.
 //
-// It does not understand them. A file is replaced whole and atomically, and what it replaces is kept beside it.
+// It does not understand them, but for the include statements of nftables' files. A file is replaced whole and atomically, and what it replaces is kept beside it.
 package files
 
 import (
@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -27,13 +28,14 @@ const maxSize = 64 << 20
 type Provider struct {
 	root  string
 	paths []string
+	signs []string // patterns of what is only looked at
 }
 
-// New returns a Provider of these files; of /etc/iptables/rules.v4, /etc/iptables/rules.v6 (iptables-persistent) and
-// /etc/nftables.conf (nft(8)) when none is named. Those that do not exist are left out when reading.
+// New returns a Provider of these files, and of what those for nft(8) include; when none is named, of Rules, and of
+// Signs. Those that do not exist are left out when reading.
 func New(paths ...string) *Provider {
 	if len(paths) == 0 {
-		paths = []string{"/etc/iptables/rules.v4", "/etc/iptables/rules.v6", "/etc/nftables.conf"}
+		return &Provider{paths: Rules(), signs: Signs()}
 	}
 	return &Provider{paths: paths}
 }
@@ -48,13 +50,20 @@ func (p *Provider) Under(root string) *Provider {
 // Kinds lists what this provider speaks for.
 func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindFile} }
 
-// Read returns those of the files that exist.
+// Read returns those of the files that exist. A sign that cannot be read is left out as well: it is evidence, and nothing
+// rests on it alone.
 func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	var all []schema.Object
-	for _, path := range p.paths {
+	seen := map[string]bool{}
+	for todo := slices.Clone(p.paths); len(todo) > 0 && len(seen) < maxFiles; todo = todo[1:] {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		path := todo[0]
+		if seen[path] {
+			continue
+		}
+		seen[path] = true
 		f, err := p.read(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -63,8 +72,9 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 			return nil, fmt.Errorf("read %s: %w", schema.FileRef(path), err)
 		}
 		all = append(all, f)
+		todo = append(todo, p.included(f)...)
 	}
-	return all, nil
+	return append(all, p.readSigns(seen)...), ctx.Err()
 }
 
 // target is the file that a path leads to: a symbolic link is not replaced, but what it names. Below root, links are
