@@ -110,7 +110,11 @@ type Rule struct {
 //	reject     Type, Code
 //	counter, log, notrack, objref, last, quota, limit, connlimit, numgen, hash, dynset, socket, osf, synproxy,
 //	queue, tproxy, dup, fwd, flow_offload, tunnel, xfrm, inner, …  Name and, where not understood, Opaque
-//	xtmatch, xttarget   a match or target of iptables that is not lowered: Key is its name, Text its options, Opaque the blob
+//	xtmatch, xttarget   a match or target of iptables that is not lowered: Key is its name, Text its options, Opaque the blob.
+//	           An xtmatch with Any has an equal all the same: it holds when one of the alternatives does (a list of
+//	           expressions none of which breaks), or with Op "neq" when none does. Alternatives may nest; what they leave in
+//	           registers is not seen by others. Meta keys "physin" and "physout", of 16 bytes, name the ports of a bridge in
+//	           br_netfilter's pass and are empty elsewhere; never on the wire
 //
 // Registers are numbered as NFT_REG32_00 + n: 8..23 in 32-bit words, and 1..4 for the old 128-bit ones, which overlay
 // them; 0 is the verdict register. The reader keeps the kernel's numbers.
@@ -132,6 +136,7 @@ type Expr struct {
 	Data       Bytes      `json:"data,omitempty"`
 	Data2      Bytes      `json:"data2,omitempty"`
 	Ranges     [][2]Bytes `json:"ranges,omitempty"`
+	Any        [][]Expr   `json:"any,omitempty"`
 	Set        string     `json:"set,omitempty"`
 	Write      bool       `json:"write,omitempty"`
 	Type       uint32     `json:"type,omitempty"`

@@ -77,9 +77,7 @@ func (d *exprDecoder) log() {
 	case unix.NFTA_LOG_GROUP:
 		d.e.Text += fmt.Sprintf(" group %d", d.u16())
 	case unix.NFTA_LOG_SNAPLEN:
-		if n := d.u32(); n != 0 {
-			d.e.Text += fmt.Sprintf(" snaplen %d", n)
-		}
+		d.e.Text += fmt.Sprintf(" snaplen %d", d.u32())
 	case unix.NFTA_LOG_QTHRESHOLD:
 		if n := d.u16(); n != 0 {
 			d.e.Text += fmt.Sprintf(" queue-threshold %d", n)

@@ -164,10 +164,8 @@ func (w *specWriter) nflog(e *schema.Expr) bool {
 			if n := a.u16(); n != 0 {
 				rest += fmt.Sprintf(" --nflog-group %d", n)
 			}
-		case unix.NFTA_LOG_SNAPLEN:
-			if n := a.u32(); n != 0 {
-				rest += fmt.Sprintf(" --nflog-size %d", n)
-			}
+		case unix.NFTA_LOG_SNAPLEN: // there only when it was asked for
+			rest += fmt.Sprintf(" --nflog-size %d", a.u32())
 		case unix.NFTA_LOG_QTHRESHOLD:
 			if n := a.u16(); n != 0 {
 				rest += fmt.Sprintf(" --nflog-threshold %d", n)
@@ -389,6 +387,8 @@ func (w *specWriter) transport(t tested) bool {
 			v += fmt.Sprintf(":%d", binary.BigEndian.Uint16(t.to))
 		}
 		s = option(t.not, opt, v)
+	case off == 0 && t.load.Len == 4 && t.mask == nil && t.to == nil && !t.not && len(t.from) == 4: // both ports in one comparison
+		s = fmt.Sprintf("--sport %d --dport %d", binary.BigEndian.Uint16(t.from), binary.BigEndian.Uint16(t.from[2:]))
 	case name == "tcp" && off == 13 && t.load.Len == 1 && t.to == nil && len(t.from) == 1:
 		m := byte(0xff)
 		if len(t.mask) == 1 {

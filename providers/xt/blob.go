@@ -11,6 +11,8 @@ type blob struct {
 	b   []byte
 	ip6 bool
 	rev uint32
+	// setName is Extension.SetName.
+	setName func(index uint16) string
 }
 
 func (b blob) at(off, n int) []byte {

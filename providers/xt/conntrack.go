@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -46,7 +47,7 @@ type ctMatch struct {
 	blob
 	words
 	match, invert uint16
-	exprs         []schema.Expr
+	exprs         []schema.Expr // everything but the state
 	// dark is true when a part has no equal in bytecode.
 	dark bool
 }
@@ -58,7 +59,7 @@ func conntrack(b blob) result {
 	if b.rev == 1 {
 		state, status = uint32(b.u8(150)), uint32(b.u8(151))
 	}
-	m.state(state)
+	m.stateWords(state)
 	if m.match&ctProto != 0 {
 		m.opt(m.not(ctProto), "--ctproto", "%d", b.u16(136))
 		m.add(ct("protocol", "original"), cmp(m.not(ctProto), []byte{byte(b.u16(136))}))
@@ -76,19 +77,20 @@ func conntrack(b blob) result {
 		m.add(anyBit(ct("status", ""), m.not(ctStatus), status)...)
 	}
 	m.rest()
-	if m.dark {
+	switch {
+	case m.dark:
 		return m.textOnly()
+	case m.match&ctState == 0:
+		return m.means(m.exprs...)
 	}
-	return m.means(m.exprs...)
+	return m.withState(state)
 }
 
 func (m *ctMatch) not(flag uint16) bool { return m.invert&flag != 0 }
 
 func (m *ctMatch) add(e ...schema.Expr) { m.exprs = append(m.exprs, e...) }
 
-// state lowers --ctstate and --state. SNAT and DNAT are bits of the status in nft; together with others they would need an
-// "or".
-func (m *ctMatch) state(mask uint32) {
+func (m *ctMatch) stateWords(mask uint32) {
 	if m.match&ctState == 0 {
 		return
 	}
@@ -97,20 +99,47 @@ func (m *ctMatch) state(mask uint32) {
 		option = "--state"
 	}
 	m.opt(m.not(ctState), option, "%s", ctStateNames(mask))
+}
+
+// withState lowers a match that asks for the state. SNAT and DNAT are bits of the status in nft, so together with others they are
+// alternatives. A packet without conntrack entry is judged by its state alone, whatever else the match asks (conntrack_mt in
+// net/netfilter/xt_conntrack.c), while those tests would break an nft rule: it is an alternative of its own.
+func (m *ctMatch) withState(mask uint32) result {
+	const without = xtInvalid | nftUntracked // the states of packets without an entry
 	bits, status := nftState(mask)
+	alone := m.match&^(ctState|ctStateAlias) == 0
+	state, nat := anyBit(ct("state", ""), m.not(ctState), bits), anyBit(ct("status", ""), m.not(ctState), status)
 	switch {
-	case status == 0:
-		m.add(anyBit(ct("state", ""), m.not(ctState), bits)...)
-	case bits == 0 && !m.not(ctState):
-		m.add(anyBit(ct("status", ""), false, status)...)
+	case alone && status == 0:
+		return m.means(state...)
+	case alone && m.not(ctState):
+		return m.none(anyBit(ct("state", ""), false, bits), anyBit(ct("status", ""), false, status))
+	}
+	var alternatives [][]schema.Expr
+	add := func(parts ...[]schema.Expr) { alternatives = append(alternatives, slices.Concat(parts...)) }
+	passes := bits & without
+	switch {
+	case m.not(ctState) && status != 0:
+		add(state, nat, m.exprs)
+		passes ^= without
+	case m.not(ctState):
+		add(state, m.exprs)
+		passes ^= without
 	default:
-		m.dark = true
+		if bits != 0 || status == 0 {
+			add(state, m.exprs)
+		}
+		if status != 0 {
+			add(nat, m.exprs)
+		}
 	}
-	// Without a conntrack entry the kernel looks at the state alone, and ct status and the like break an nft rule.
-	others := m.match &^ (ctState | ctStateAlias)
-	if others != 0 && (m.not(ctState) || mask&(xtInvalid|xtUntracked) != 0) {
-		m.dark = true
+	if passes != 0 && !alone {
+		add(anyBit(ct("state", ""), false, passes))
 	}
+	if len(alternatives) == 1 {
+		return m.means(alternatives[0]...)
+	}
+	return m.any(alternatives...)
 }
 
 // nftState gives the bits of ct state, and those of ct status, that a mask of xt states stands for.

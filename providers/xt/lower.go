@@ -77,3 +77,8 @@ func hostRange(load schema.Expr, not bool, from, to uint32) []schema.Expr {
 func host32(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
 
 func net16(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
+
+// never is what no packet has: a length below zero.
+func never() []schema.Expr {
+	return []schema.Expr{meta("length"), {Name: "cmp", SReg: 1, Op: "lt", Data: []byte{0, 0, 0, 0}}}
+}

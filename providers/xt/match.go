@@ -1,8 +1,10 @@
 package xt
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -48,6 +50,19 @@ var matchTable = map[string][]decoder{
 	"statistic":  {{revs(0), 16, statistic}},
 	"connlimit":  {{revs(1), 24, connlimit}},
 	"hashlimit":  {{revs(1), 50, hashlimit}, {revs(2), 294, hashlimit}, {revs(3), 298, hashlimit}},
+	"bpf":        {{revs(0), 516, bpf}, {revs(1), 520, bpf}},
+	"cgroup":     {{revs(0), 8, cgroup}, {revs(1), 4104, cgroup}, {revs(2), 516, cgroup}},
+	"cluster":    {{revs(0), 16, cluster}},
+	"connlabel":  {{revs(0), 4, connlabel}},
+	"ipcomp":     {{revs(0), 10, ipcomp}},
+	"nfacct":     {{revs(0, 1), 32, nfacct}},
+	"osf":        {{revs(0), 48, osf}},
+	"rateest":    {{revs(0), 52, rateest}},
+	"dst":        {{revs(0), 39, options6("dst")}},
+	"hbh":        {{revs(0), 39, options6("hbh")}},
+	"eui64":      {{revs(0), 0, eui64}},
+	"mh":         {{revs(0), 3, mh}},
+	"srh":        {{revs(0), 10, srh}, {revs(1), 108, srh}},
 	"string":     {{revs(0, 1), 150, str}},
 	"time":       {{revs(0), 22, timeOfDay}},
 	"policy":     {{revs(0), 308, policy}},
@@ -145,7 +160,7 @@ func sctp(b blob) result {
 		p.add("--dport", 2, b.u16(0), b.u16(2), inv&2 != 0)
 	}
 	if flags&4 != 0 {
-		p.w.opt(inv&4 != 0, "--chunk-types", "[%x]", b.at(8, 32))
+		p.w.opt(inv&4 != 0, "--chunk-types", "%s", chunkTypes(b))
 		return p.w.textOnly()
 	}
 	return p.w.means(p.exprs...)
@@ -161,8 +176,14 @@ func dccp(b blob) result {
 	if flags&2 != 0 {
 		p.add("--dport", 2, b.u16(0), b.u16(2), inv&2 != 0)
 	}
+	if flags&4 != 0 {
+		p.w.opt(inv&4 != 0, "--dccp-types", "%s", dccpTypes(b.u16(12)))
+	}
+	if flags&8 != 0 {
+		p.w.opt(inv&8 != 0, "--dccp-option", "%d", b.u8(14))
+	}
 	if flags&^3 != 0 {
-		return result{text: fmt.Sprintf("[%x]", b.b)}
+		return p.w.textOnly()
 	}
 	return p.w.means(p.exprs...)
 }
@@ -178,22 +199,20 @@ func icmp(b blob) result {
 	switch {
 	case typ == 0xff && !b.ip6:
 		w.opt(not, option, "any")
-		if !not {
-			return w.means()
+		if not {
+			return w.means(never()...)
 		}
-		return w.textOnly()
+		return w.means()
 	case anyCode:
 		w.opt(not, option, "%d", typ)
 		return w.means(payload("transport", 0, 1), cmp(not, []byte{typ}))
 	case from == to:
 		w.opt(not, option, "%d/%d", typ, from)
-		return w.means(payload("transport", 0, 2), cmp(not, []byte{typ, from}))
+	default:
+		w.opt(not, option, "%d/%d-%d", typ, from, to)
 	}
-	w.opt(not, option, "%d/%d-%d", typ, from, to)
-	if not {
-		return w.textOnly()
-	}
-	return w.means(payload("transport", 0, 1), cmp(false, []byte{typ}), payload("transport", 1, 1), in(false, []byte{from}, []byte{to}))
+	// Type and code as one number: what is negated is both together.
+	return w.means(payload("transport", 0, 2), in(not, []byte{typ, from}, []byte{typ, to}))
 }
 
 // spi reads struct xt_esp and ipt_ah: a range of SPIs at off in the transport header.
@@ -204,22 +223,17 @@ func spi(option string, off uint32) func(b blob) result {
 		if from == 0 && to == 0xffffffff && !not {
 			return w.means()
 		}
-		if from == to {
-			w.opt(not, option, "%d", from)
-		} else {
-			w.opt(not, option, "%d:%d", from, to)
-		}
+		w.numRange(not, option, from, to)
 		return w.means(payload("transport", off, 4), in(not, net32(from), net32(to)))
 	}
 }
 
 // ah: IPv4 finds the header as transport, IPv6 as an extension header.
 func ah(b blob) result {
-	r := spi("--ahspi", 4)(b)
 	if b.ip6 {
-		return result{text: r.text}
+		return ah6(b)
 	}
-	return r
+	return spi("--ahspi", 4)(b)
 }
 
 func net32(n uint32) []byte { return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)} }
@@ -246,12 +260,17 @@ func multiport(b blob) result {
 		option = "--sports"
 	case 1:
 		option, off = "--dports", 2
-	default:
-		w.opt(not, option, "%s", strings.Join(list, ","))
-		return w.textOnly()
 	}
 	w.opt(not, option, "%s", strings.Join(list, ","))
-	return w.means(payload("transport", off, 2), oneOf(not, 2, ranges))
+	first := []schema.Expr{payload("transport", off, 2), oneOf(not, 2, ranges)}
+	if option != "--ports" {
+		return w.means(first...)
+	}
+	second := []schema.Expr{payload("transport", 2, 2), oneOf(not, 2, ranges)}
+	if not { // neither of the two; a fragment has none and does not match
+		return w.means(append(first, second...)...)
+	}
+	return w.any(first, second)
 }
 
 // comment is struct xt_comment_info.
@@ -264,10 +283,10 @@ func comment(b blob) result {
 	return r
 }
 
-// addrtype is struct xt_addrtype_info_v1; the kernel asks the routing table as fib does.
+// addrtype is struct xt_addrtype_info_v1; for IPv4 the kernel asks the routing table as fib does.
 func addrtype(b blob) result {
 	var w words
-	src, dst, flags := b.u16(0), b.u16(2), b.u32(4)
+	flags := b.u32(4)
 	link := ""
 	if flags&4 != 0 {
 		link = " . iif"
@@ -276,24 +295,62 @@ func addrtype(b blob) result {
 		link = " . oif"
 	}
 	var exprs []schema.Expr
-	add := func(option, key string, types uint16, not bool) {
-		if types == 0 {
-			return
+	known := true
+	for _, o := range []struct {
+		option, key string
+		types       uint16
+		not         bool
+	}{{"--src-type", "saddr", b.u16(0), flags&1 != 0}, {"--dst-type", "daddr", b.u16(2), flags&2 != 0}} {
+		if o.types == 0 {
+			continue
 		}
-		names, ranges := addrTypes(types)
-		w.opt(not, option, "%s", names)
-		exprs = append(exprs, schema.Expr{Name: "fib", Key: key + link, Op: "type", DReg: 1})
+		names, ranges := addrTypes(o.types)
+		w.opt(o.not, o.option, "%s", names)
+		if b.ip6 {
+			test, ok := addrtype6(o.key, link, o.types, o.not)
+			exprs, known = append(exprs, test...), known && ok
+			continue
+		}
+		exprs = append(exprs, schema.Expr{Name: "fib", Key: o.key + link, Op: "type", DReg: 1})
 		if len(ranges) == 1 {
-			exprs = append(exprs, cmp(not, ranges[0][0]))
+			exprs = append(exprs, cmp(o.not, ranges[0][0]))
 		} else {
-			exprs = append(exprs, oneOf(not, 4, ranges))
+			exprs = append(exprs, oneOf(o.not, 4, ranges))
 		}
 	}
-	add("--src-type", "saddr", src, flags&1 != 0)
-	add("--dst-type", "daddr", dst, flags&2 != 0)
 	w.flag(flags&4 != 0, "--limit-iface-in")
 	w.flag(flags&8 != 0, "--limit-iface-out")
+	if !known {
+		return w.textOnly()
+	}
 	return w.means(exprs...)
+}
+
+// addrtype6 lowers one side for IPv6, where the kernel looks at the address itself first: "unicast" is every address that is neither
+// multicast, unspecified nor mapped, also one of the host's own; only "local" asks the routes (match_type6 in
+// net/netfilter/xt_addrtype.c, __ipv6_addr_type in net/ipv6/addrconf_core.c).
+func addrtype6(key, link string, types uint16, not bool) ([]schema.Expr, bool) {
+	off := uint32(8)
+	if key == "daddr" {
+		off = 24
+	}
+	const unspec, unicast, local, multicast = 1 << 0, 1 << 1, 1 << 2, 1 << 5
+	var zero, first, last, lastMapped schema.Bytes = make([]byte, 16), make([]byte, 16), bytes.Repeat([]byte{0xff}, 16), bytes.Repeat([]byte{0xff}, 16)
+	first[0] = 0xff
+	mapped := append(make([]byte, 10), 0xff, 0xff, 0, 0, 0, 0)
+	copy(lastMapped, mapped[:12])
+	load := payload("network", off, 16)
+	switch types {
+	case unspec:
+		return []schema.Expr{load, cmp(not, zero)}, true
+	case multicast:
+		return []schema.Expr{load, in(not, first, last)}, true
+	case unicast:
+		return []schema.Expr{load, oneOf(!not, 16, [][2]schema.Bytes{{zero, zero}, {mapped, lastMapped}, {first, last}})}, true
+	case local:
+		return []schema.Expr{{Name: "fib", Key: key + link, Op: "type", DReg: 1}, cmp(not, host32(2))}, link == ""
+	}
+	return nil, false
 }
 
 // addrTypes are the names and numbers (RTN_*) of a mask of address types.
@@ -379,32 +436,38 @@ func pkttype(b blob) result {
 	return w.means(meta("pkttype"), cmp(not, []byte{byte(typ)}))
 }
 
-// owner is struct xt_owner_match_info. A negated test also matches packets without a socket, as bytecode does not.
+// owner is struct xt_owner_match_info. A packet without a socket matches when all that is asked is negated (owner_mt in
+// net/netfilter/xt_owner.c), where bytecode breaks.
 func owner(b blob) result {
 	var w words
 	m, inv := b.u8(16), b.u8(17)
-	var exprs []schema.Expr
+	var tests [][]schema.Expr
+	negated := m&inv == m
 	add := func(bit byte, option, key string, off int) {
 		if m&bit == 0 {
 			return
 		}
-		from, to := b.u32(off), b.u32(off+4)
-		if from == to {
-			w.opt(inv&bit != 0, option, "%d", from)
+		not := inv&bit != 0
+		if from, to := b.u32(off), b.u32(off+4); from == to {
+			w.opt(not, option, "%d", from)
 		} else {
-			w.opt(inv&bit != 0, option, "%d-%d", from, to)
+			w.opt(not, option, "%d-%d", from, to)
 		}
-		exprs = append(exprs, hostRange(meta(key), false, from, to)...)
+		tests = append(tests, hostRange(meta(key), not && !negated, b.u32(off), b.u32(off+4)))
 	}
 	if m&4 != 0 {
 		w.opt(inv&4 != 0, "--socket-exists", "")
 	}
 	add(1, "--uid-owner", "skuid", 0)
 	add(2, "--gid-owner", "skgid", 8)
-	if m&^3 != 0 || inv != 0 {
+	w.flag(m&8 != 0, "--suppl-groups")
+	switch {
+	case m&^3 != 0:
 		return w.textOnly()
+	case negated:
+		return w.none(tests...)
 	}
-	return w.means(exprs...)
+	return w.means(slices.Concat(tests...)...)
 }
 
 // length is struct xt_length_info: the length of the packet at layer 3.

@@ -3,7 +3,6 @@ package xt
 import (
 	"fmt"
 	"math/bits"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -46,46 +45,6 @@ type rateUnit struct {
 
 func rateUnits(scale uint64) []rateUnit {
 	return []rateUnit{{"day", 86400 * scale}, {"hour", 3600 * scale}, {"min", 60 * scale}, {"sec", scale}}
-}
-
-// physdev is struct xt_physdev_info: ports of a bridge in the br_netfilter pass.
-func physdev(b blob) result {
-	var w words
-	inv, m := b.u8(64), b.u8(65)
-	if m&0x08 != 0 {
-		w.opt(inv&0x08 != 0, "--physdev-is-in", "")
-	}
-	if m&0x01 != 0 {
-		w.opt(inv&0x01 != 0, "--physdev-in", "%s", b.str(0, 16))
-	}
-	if m&0x10 != 0 {
-		w.opt(inv&0x10 != 0, "--physdev-is-out", "")
-	}
-	if m&0x02 != 0 {
-		w.opt(inv&0x02 != 0, "--physdev-out", "%s", b.str(32, 16))
-	}
-	if m&0x04 != 0 {
-		w.opt(inv&0x04 != 0, "--physdev-is-bridged", "")
-	}
-	return w.textOnly()
-}
-
-// set is struct xt_set_info_match_v1 to v4. It holds the number of the ipset, not its name; iptables would not take the
-// number, so "#3" cannot be mistaken for a name.
-func set(b blob) result {
-	var w words
-	flags := b.u8(3)
-	var dirs []string
-	for i := range min(int(b.u8(2)), 6) {
-		if flags&(1<<(i+1)) != 0 {
-			dirs = append(dirs, "src")
-		} else {
-			dirs = append(dirs, "dst")
-		}
-	}
-	w.opt(flags&1 != 0, "--match-set", "#%d %s", b.u16(0), strings.Join(dirs, ","))
-	w.flag(flags&0x80 != 0, "--return-nomatch")
-	return w.textOnly()
 }
 
 // recent is struct xt_recent_mtinfo and _v1.
@@ -159,100 +118,6 @@ func connlimit(b blob) result {
 	return w.textOnly()
 }
 
-// hashlimitConfig is struct hashlimit_cfg1 to 3.
-type hashlimitConfig struct {
-	avg, burst, scale             uint64
-	mode, size, limit, gc, expire uint32
-	srcMask, dstMask              byte
-	name                          string
-}
-
-func hashlimitOf(b blob) hashlimitConfig {
-	if b.rev == 1 {
-		return hashlimitConfig{
-			avg: uint64(b.u32(20)), burst: uint64(b.u32(24)), scale: 10000, mode: b.u32(16), size: b.u32(28), limit: b.u32(32),
-			gc: b.u32(36), expire: b.u32(40), srcMask: b.u8(44), dstMask: b.u8(45), name: b.str(0, 16),
-		}
-	}
-	c := hashlimitConfig{
-		avg: b.u64(256), burst: b.u64(264), scale: 1000000, mode: b.u32(272), size: b.u32(276), limit: b.u32(280),
-		gc: b.u32(284), expire: b.u32(288), srcMask: b.u8(292), dstMask: b.u8(293), name: b.str(0, 255),
-	}
-	if b.rev == 3 {
-		c.srcMask, c.dstMask = b.u8(296), b.u8(297)
-	}
-	return c
-}
-
-// hashlimit is struct xt_hashlimit_mtinfo1 to 3. Limits in bytes are printed raw.
-func hashlimit(b blob) result {
-	var w words
-	c := hashlimitOf(b)
-	if c.mode&0x60 != 0 || c.avg == 0 {
-		return result{text: fmt.Sprintf("--hashlimit-name %s [mode %#x, average %d, burst %d]", c.name, c.mode, c.avg, c.burst)}
-	}
-	option := "--hashlimit-upto"
-	if c.mode&0x10 != 0 {
-		option = "--hashlimit-above"
-	}
-	w.opt(false, option, "%s", rate(c.avg, c.scale))
-	if c.burst != 5 {
-		w.opt(false, "--hashlimit-burst", "%d", c.burst)
-	}
-	c.modeWords(&w)
-	w.opt(false, "--hashlimit-name", "%s", c.name)
-	c.tableWords(&w)
-	full := byte(8 * b.addrLen())
-	if c.srcMask != full {
-		w.opt(false, "--hashlimit-srcmask", "%d", c.srcMask)
-	}
-	if c.dstMask != full {
-		w.opt(false, "--hashlimit-dstmask", "%d", c.dstMask)
-	}
-	return w.textOnly()
-}
-
-func (c hashlimitConfig) modeWords(w *words) {
-	var modes []string
-	for _, m := range []struct {
-		bit  uint32
-		name string
-	}{{4, "srcip"}, {8, "srcport"}, {1, "dstip"}, {2, "dstport"}} {
-		if c.mode&m.bit != 0 {
-			modes = append(modes, m.name)
-		}
-	}
-	if len(modes) > 0 {
-		w.opt(false, "--hashlimit-mode", "%s", strings.Join(modes, ","))
-	}
-}
-
-func (c hashlimitConfig) tableWords(w *words) {
-	if c.size != 0 {
-		w.opt(false, "--hashlimit-htable-size", "%d", c.size)
-	}
-	if c.limit != 0 {
-		w.opt(false, "--hashlimit-htable-max", "%d", c.limit)
-	}
-	if c.gc != 1000 {
-		w.opt(false, "--hashlimit-htable-gcinterval", "%d", c.gc)
-	}
-	if c.expire != c.quantum() {
-		w.opt(false, "--hashlimit-htable-expire", "%d", c.expire)
-	}
-}
-
-// quantum is the default of --hashlimit-htable-expire: one unit of the rate, in milliseconds.
-func (c hashlimitConfig) quantum() uint32 {
-	_, unit, _ := strings.Cut(rate(c.avg, c.scale), "/")
-	for _, u := range rateUnits(c.scale) {
-		if u.name == unit {
-			return uint32(u.period / c.scale * 1000)
-		}
-	}
-	return 0
-}
-
 // str is struct xt_string_info.
 func str(b blob) result {
 	var w words
@@ -324,31 +189,6 @@ func timeOfDay(b blob) result {
 
 func clock(s uint32) string { return fmt.Sprintf("%02d:%02d:%02d", s/3600, s/60%60, s%60) }
 
-// policy is struct xt_policy_info; the elements of a policy are printed raw.
-func policy(b blob) result {
-	var w words
-	flags, n := b.u16(304), b.u16(306)
-	if flags&1 != 0 {
-		w.opt(false, "--dir", "in")
-	} else {
-		w.opt(false, "--dir", "out")
-	}
-	if flags&4 != 0 {
-		w.opt(false, "--pol", "none")
-	} else {
-		w.opt(false, "--pol", "ipsec")
-	}
-	w.flag(flags&8 != 0, "--strict")
-	const elem = 76
-	if n == 1 && b.u8(74) == 0 && b.u8(75) == 0 { // one element that asks for nothing
-		n = 0
-	}
-	if n > 0 {
-		w.opt(false, fmt.Sprintf("[%x]", b.at(0, elem*min(int(n), 4))), "")
-	}
-	return w.textOnly()
-}
-
 // quota is struct xt_quota_info.
 func quota(b blob) result {
 	var w words
@@ -361,20 +201,6 @@ func helper(b blob) result {
 	var w words
 	name := b.str(4, 30)
 	w.opt(b.u32(0) != 0, "--helper", "%s", name)
-	return w.textOnly()
-}
-
-// tcpmss is struct xt_tcpmss_match_info.
-func tcpmss(b blob) result {
-	var w words
-	w.opt(b.u8(4) != 0, "--mss", "%s", portRange(b.u16(0), b.u16(2)))
-	return w.textOnly()
-}
-
-// cpu is struct xt_cpu_info.
-func cpu(b blob) result {
-	var w words
-	w.opt(b.u32(4) != 0, "--cpu", "%d", b.u32(0))
 	return w.textOnly()
 }
 
@@ -436,88 +262,6 @@ func socket(b blob) result {
 	return w.textOnly()
 }
 
-// realm is struct xt_realm_info.
-func realm(b blob) result {
-	var w words
-	w.opt(b.u8(8) != 0, "--realm", "%s", Mark(b.u32(0), b.u32(4)))
-	return w.textOnly()
-}
-
-// rpfilter is struct xt_rpfilter_info: a reverse path test of its own.
-func rpfilter(b blob) result {
-	var w words
-	flags := b.u8(0)
-	w.flag(flags&1 != 0, "--loose")
-	w.flag(flags&2 != 0, "--validmark")
-	w.flag(flags&4 != 0, "--accept-local")
-	w.flag(flags&8 != 0, "--invert")
-	return w.textOnly()
-}
-
-// frag is struct ip6t_frag.
-func frag(b blob) result {
-	var w words
-	flags, inv := b.u8(12), b.u8(13)
-	if from, to := b.u32(0), b.u32(4); from != 0 || to != 0xffffffff || inv&1 != 0 {
-		if from == to {
-			w.opt(inv&1 != 0, "--fragid", "%d", from)
-		} else {
-			w.opt(inv&1 != 0, "--fragid", "%d:%d", from, to)
-		}
-	}
-	if flags&2 != 0 {
-		w.opt(inv&2 != 0, "--fraglen", "%d", b.u32(8))
-	}
-	w.flag(flags&0x04 != 0, "--fragres")
-	w.flag(flags&0x08 != 0, "--fragfirst")
-	w.flag(flags&0x10 != 0, "--fragmore")
-	w.flag(flags&0x20 != 0, "--fraglast")
-	return w.textOnly()
-}
-
-// rt is struct ip6t_rt; what goes beyond the type is printed raw.
-func rt(b blob) result {
-	var w words
-	flags, inv := b.u8(16), b.u8(17)
-	if flags&1 != 0 {
-		w.opt(inv&1 != 0, "--rt-type", "%d", b.u32(0))
-	}
-	if flags&^1 != 0 {
-		w.opt(false, fmt.Sprintf("[%x]", b.at(0, 18)), "")
-	}
-	return w.textOnly()
-}
-
-// ipv6header is struct ip6t_ipv6header_info.
-func ipv6header(b blob) result {
-	var w words
-	var names []string
-	for i, name := range []string{"proto", "ipv6-nonxt", "esp", "ah", "ipv6-frag", "ipv6-route", "ipv6-opts", "hop-by-hop"} {
-		if b.u8(0)&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	w.opt(b.u8(1) != 0, "--header", "%s", strings.Join(names, ","))
-	w.flag(b.u8(2) != 0, "--soft")
-	return w.textOnly()
-}
-
-// ecn is struct xt_ecn_info.
-func ecn(b blob) result {
-	var w words
-	op, inv := b.u8(0), b.u8(1)
-	if op&0x10 != 0 {
-		w.opt(inv&0x10 != 0, "--ecn-tcp-ece", "")
-	}
-	if op&0x20 != 0 {
-		w.opt(inv&0x20 != 0, "--ecn-tcp-cwr", "")
-	}
-	if op&0x01 != 0 {
-		w.opt(inv&0x01 != 0, "--ecn-ip-ect", "%d", b.u8(2))
-	}
-	return w.textOnly()
-}
-
 // u32Match is struct xt_u32: up to 11 tests of 180 bytes each, their number and the negation.
 func u32Match(b blob) result {
 	const testSize, most = 180, 11
@@ -550,26 +294,4 @@ func u32Test(b blob, off, most int) string {
 		}
 	}
 	return s.String()
-}
-
-// addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1]:80", ":8080".
-func addrPort(flags uint32, from, to netip.Addr, first, last uint16) string {
-	var s string
-	hasPort := flags&natProtoSpecified != 0
-	if flags&natMapIPs != 0 {
-		s = from.String()
-		if from != to {
-			s += "-" + to.String()
-		}
-		if hasPort && from.Is6() {
-			s = "[" + strings.Replace(s, "-", "]-[", 1) + "]"
-		}
-	}
-	if hasPort {
-		s += fmt.Sprintf(":%d", first)
-		if first != last {
-			s += fmt.Sprintf("-%d", last)
-		}
-	}
-	return s
 }

@@ -45,6 +45,19 @@ var targetTable = map[string][]decoder{
 	"CT":         {{revs(0), 28, ctTarget}, {revs(1, 2), 60, ctTarget}},
 	"NFQUEUE":    {{revs(0), 2, nfqueue}, {revs(1), 4, nfqueue}, {revs(2, 3), 6, nfqueue}},
 	"TPROXY":     {{revs(1), 26, tproxy}},
+
+	"CONNSECMARK": {{revs(0), 1, connsecmark}},
+	"DNPT":        {{revs(0), 34, npt}},
+	"ECN":         {{revs(0), 3, ecnTarget}},
+	"HMARK":       {{revs(0), 60, hmark}},
+	"IDLETIMER":   {{revs(0), 32, idletimer}, {revs(1), 34, idletimer}},
+	"LED":         {{revs(0), 32, led}},
+	"RATEEST":     {{revs(0), 18, rateestTarget}},
+	"SECMARK":     {{revs(0), 264, secmark(8)}, {revs(1), 257, secmark(1)}},
+	"SET":         {{revs(1), 8, setTarget}, {revs(2), 16, setTarget}, {revs(3), 20, setTarget}},
+	"SNPT":        {{revs(0), 34, npt}},
+	"SYNPROXY":    {{revs(0), 4, synproxy}},
+	"TCPOPTSTRIP": {{revs(0), 32, tcpoptstrip}},
 }
 
 // noVerdict is the result of a target that lets the packet go on to the next rule, and changes nothing that rules ask for.
@@ -138,7 +151,7 @@ func nflog(b blob) result {
 	if g := b.u16(4); g != 0 {
 		w.opt(false, "--nflog-group", "%d", g)
 	}
-	if n := b.u32(0); b.u16(8)&1 != 0 {
+	if n := b.u32(0); b.u16(8)&1 != 0 { // XT_NFLOG_F_COPY_LEN
 		w.opt(false, "--nflog-size", "%d", n)
 	} else if n != 0 {
 		w.opt(false, "--nflog-range", "%d", n)
@@ -269,18 +282,11 @@ func netmap(b blob) result {
 		m[i] = ^(r.from[i] ^ r.to[i])
 	}
 	if ones, contiguous := maskBits(m); contiguous {
-		w.opt(false, "--to", "%s", prefixText(addrOf(r.from), ones))
+		w.opt(false, "--to", "%s/%d", addrOf(r.from), ones)
 	} else {
 		w.opt(false, "--to", "%s/%s", addrOf(r.from), addrOf(m))
 	}
 	return w.means(schema.Expr{Name: "netmap", Family: familyName(b.ip6), Data: r.from, Data2: m})
-}
-
-func prefixText(a netip.Addr, ones int) string {
-	if ones == a.BitLen() {
-		return a.String()
-	}
-	return fmt.Sprintf("%s/%d", a, ones)
 }
 
 // markTarget is struct xt_mark_tginfo2: mark = mark & ~mask ^ value.
@@ -300,39 +306,66 @@ func setMark(load, store schema.Expr, value, m uint32) []schema.Expr {
 	return []schema.Expr{load, change, store}
 }
 
-// connmark is struct xt_connmark_tginfo1 and 2. Saving and restoring under masks mixes two marks: opaque.
+// connmark is struct xt_connmark_tginfo1 and 2: new = (old & ~mask) ^ (other & mask), the other shifted (xt_connmark.c).
 func connmark(b blob) result {
 	var w words
 	mark, ctMask, nfMask := b.u32(0), b.u32(4), b.u32(8)
-	mode, shift := b.u8(12), byte(0)
+	mode, shift, right := b.u8(12), byte(0), false
 	if b.rev == 2 {
-		mode, shift = b.u8(14), b.u8(13)
+		mode, shift, right = b.u8(14), b.u8(13), b.u8(12) != 0
 	}
-	const all = 0xffffffff
 	readCT, writeCT := ct("mark", ""), schema.Expr{Name: "ct", Key: "mark", SReg: 1, Write: true}
 	readNF, writeNF := meta("mark"), schema.Expr{Name: "meta", Key: "mark", SReg: 1, Write: true}
-	whole := ctMask == all && nfMask == all && shift == 0
 	var exprs []schema.Expr
 	switch mode {
 	case 0:
 		w.opt(false, "--set-xmark", "0x%x/0x%x", mark, ctMask)
-		exprs, whole = setMark(readCT, writeCT, mark, ctMask), shift == 0
+		exprs = setMark(readCT, writeCT, mark, ctMask)
 	case 1:
 		w.opt(false, "--save-mark", "--nfmask 0x%x --ctmask 0x%x", nfMask, ctMask)
-		exprs = []schema.Expr{readNF, writeCT}
+		exprs = mixMarks(readNF, nfMask, shifted(shift, right), readCT, ctMask, writeCT)
 	case 2:
 		w.opt(false, "--restore-mark", "--nfmask 0x%x --ctmask 0x%x", nfMask, ctMask)
-		exprs = []schema.Expr{readCT, writeNF}
+		exprs = mixMarks(readCT, ctMask, shifted(shift, right), readNF, nfMask, writeNF)
 	default:
 		return result{text: fmt.Sprintf("[mode %d]", mode)}
 	}
-	if shift != 0 {
-		w.opt(false, pick(b.u8(12), "--left-shift-mark", "--right-shift-mark"), "%d", shift)
+	if shift == 0 {
+		return w.means(exprs...)
 	}
-	if !whole {
-		return w.textOnly()
+	w.opt(false, pick(b.u8(12), "--left-shift-mark", "--right-shift-mark"), "%d", shift)
+	if mode == 0 {
+		return w.textOnly() // a shift of what is left of the old mark too
 	}
 	return w.means(exprs...)
+}
+
+// shifted moves a mark in register 1; nothing for no bits.
+func shifted(bits byte, right bool) []schema.Expr {
+	op := "lshift"
+	if right {
+		op = "rshift"
+	}
+	if bits == 0 {
+		return nil
+	}
+	return []schema.Expr{{Name: "bitwise", SReg: 1, DReg: 1, Len: 4, Op: op, Data: host32(uint32(bits))}}
+}
+
+// mixMarks writes a mark from the masked bits of another and from what the mask leaves of its own.
+func mixMarks(from schema.Expr, fromMask uint32, shift []schema.Expr, own schema.Expr, ownMask uint32, store schema.Expr) []schema.Expr {
+	exprs := []schema.Expr{from}
+	if fromMask != 0xffffffff {
+		exprs = append(exprs, mask(host32(fromMask)))
+	}
+	exprs = append(exprs, shift...)
+	if ownMask != 0xffffffff {
+		own.DReg = 2
+		keep := mask(host32(^ownMask))
+		keep.SReg, keep.DReg = 2, 2
+		exprs = append(exprs, own, keep, schema.Expr{Name: "bitwise", SReg: 1, SReg2: 2, DReg: 1, Len: 4, Op: "xor"})
+	}
+	return append(exprs, store)
 }
 
 // mssTarget is struct xt_tcpmss_info.
@@ -419,10 +452,10 @@ func ctTarget(b blob) result {
 		}
 	}
 	if e := b.u32(4); e != 0 {
-		w.opt(false, "--ctevents", "[%#x]", e)
+		w.opt(false, "--ctevents", "%s", eventNames(e, ctEvents))
 	}
 	if e := b.u32(8); e != 0 {
-		w.opt(false, "--expevents", "[%#x]", e)
+		w.opt(false, "--expevents", "%s", eventNames(e, []string{"new"}))
 	}
 	option := "--zone"
 	switch {
@@ -471,4 +504,26 @@ func tproxy(b blob) result {
 	}
 	w.opt(false, "--tproxy-mark", "0x%x/0x%x", b.u32(4), b.u32(0))
 	return w.textOnly()
+}
+
+// addrPort writes a NAT range: "1.2.3.4-1.2.3.9:100-200", "[fd00::1-fd00::9]:80", ":8080".
+func addrPort(flags uint32, from, to netip.Addr, first, last uint16) string {
+	var s string
+	hasPort := flags&natProtoSpecified != 0
+	if flags&natMapIPs != 0 {
+		s = from.String()
+		if from != to {
+			s += "-" + to.String()
+		}
+		if hasPort && from.Is6() {
+			s = "[" + s + "]"
+		}
+	}
+	if hasPort {
+		s += fmt.Sprintf(":%d", first)
+		if first != last {
+			s += fmt.Sprintf("-%d", last)
+		}
+	}
+	return s
 }

@@ -24,6 +24,8 @@ type Extension struct {
 	Name     string
 	Revision uint32
 	Info     []byte // as read; may be shorter than the struct, never trusted
+	// SetName is the name of the ipset with that number, "" when it is not known. Nil: no number is.
+	SetName func(index uint16) string
 }
 
 // result is what a decoder makes of a blob: options, and bytecode when it has any.
@@ -32,6 +34,9 @@ type result struct {
 	comment string
 	exprs   []schema.Expr
 	lowered bool // false: text only, the blob stays opaque
+	// alternatives are what the match is equal to where it has no equal in a row of expressions: one of them holds, or, with none, none.
+	alternatives [][]schema.Expr
+	none         bool
 }
 
 // decoder makes a result of a blob that is at least size bytes long.
@@ -50,6 +55,9 @@ func Match(e Extension) Lowered {
 	l := Lowered{Exprs: r.exprs, Text: join("-m "+e.alias(), r.text), Comment: r.comment}
 	if !r.lowered {
 		l.Exprs = opaque("xtmatch", e, r.text)
+		if l.Exprs[0].Any = r.alternatives; r.none {
+			l.Exprs[0].Op = "neq"
+		}
 	}
 	return l
 }
@@ -71,7 +79,7 @@ func run(decoders []decoder, e Extension) (result, bool) {
 	for _, d := range decoders {
 		for _, rev := range d.revisions {
 			if rev == e.Revision && len(e.Info) >= d.size {
-				return d.decode(blob{b: e.Info, ip6: e.Family == "ip6", rev: rev}), true
+				return d.decode(blob{b: e.Info, ip6: e.Family == "ip6", rev: rev, setName: e.SetName}), true
 			}
 		}
 	}
@@ -154,4 +162,14 @@ func (w *words) textOnly() result { return result{text: string(w.b)} }
 // means is the result of a match that is lowered.
 func (w *words) means(exprs ...schema.Expr) result {
 	return result{text: string(w.b), exprs: exprs, lowered: true}
+}
+
+// any is the result of a match that holds when one of several alternatives does.
+func (w *words) any(alternatives ...[]schema.Expr) result {
+	return result{text: string(w.b), alternatives: alternatives}
+}
+
+// none is the result of a match that holds when none of several alternatives does: also for a packet that would break a rule.
+func (w *words) none(alternatives ...[]schema.Expr) result {
+	return result{text: string(w.b), alternatives: alternatives, none: true}
 }

@@ -40,37 +40,37 @@ func TestLowered(t *testing.T) {
 		text string
 	}{
 		{
-			"one port", Match(Extension{"ip", "tcp", 0, cat(le16(0), le16(65535), le16(22), le16(22), []byte{0, 0, 0, 0})}),
+			"one port", Match(Extension{Family: "ip", Name: "tcp", Revision: 0, Info: cat(le16(0), le16(65535), le16(22), le16(22), []byte{0, 0, 0, 0})}),
 			[]schema.Expr{payload("transport", 2, 2), cmp(false, []byte{0, 22})},
 			"-m tcp --dport 22",
 		},
 		{
-			"a negated range", Match(Extension{"ip", "udp", 0, cat(le16(10), le16(20), le16(0), le16(65535), []byte{1, 0})}),
+			"a negated range", Match(Extension{Family: "ip", Name: "udp", Revision: 0, Info: cat(le16(10), le16(20), le16(0), le16(65535), []byte{1, 0})}),
 			[]schema.Expr{payload("transport", 0, 2), {Name: "range", SReg: 1, Op: "neq", Data: []byte{0, 10}, Data2: []byte{0, 20}}},
 			"-m udp ! --sport 10:20",
 		},
 		{
-			"states", Match(Extension{"ip", "conntrack", 3, conntrack(6, false)}),
+			"states", Match(Extension{Family: "ip", Name: "conntrack", Revision: 3, Info: conntrack(6, false)}),
 			[]schema.Expr{ct("state", ""), mask(host32(6)), cmp(true, host32(0))},
 			"-m conntrack --ctstate RELATED,ESTABLISHED",
 		},
 		{
-			"the bit of untracked is another one", Match(Extension{"ip", "conntrack", 3, conntrack(xtUntracked, false)}),
+			"the bit of untracked is another one", Match(Extension{Family: "ip", Name: "conntrack", Revision: 3, Info: conntrack(xtUntracked, false)}),
 			[]schema.Expr{ct("state", ""), mask(host32(64)), cmp(true, host32(0))},
 			"-m conntrack --ctstate UNTRACKED",
 		},
 		{
-			"a negated state", Match(Extension{"ip", "conntrack", 3, conntrack(8, true)}),
+			"a negated state", Match(Extension{Family: "ip", Name: "conntrack", Revision: 3, Info: conntrack(8, true)}),
 			[]schema.Expr{ct("state", ""), mask(host32(8)), cmp(false, host32(0))},
 			"-m conntrack ! --ctstate NEW",
 		},
 		{
-			"DNAT is a status", Match(Extension{"ip", "conntrack", 3, conntrack(xtDNAT, false)}),
+			"DNAT is a status", Match(Extension{Family: "ip", Name: "conntrack", Revision: 3, Info: conntrack(xtDNAT, false)}),
 			[]schema.Expr{ct("status", ""), mask(host32(32)), cmp(true, host32(0))},
 			"-m conntrack --ctstate DNAT",
 		},
 		{
-			"a mark is set in part", Target(Extension{"ip", "MARK", 2, cat(host32(1), host32(0xff))}),
+			"a mark is set in part", Target(Extension{Family: "ip", Name: "MARK", Revision: 2, Info: cat(host32(1), host32(0xff))}),
 			[]schema.Expr{
 				meta("mark"),
 				{Name: "bitwise", SReg: 1, DReg: 1, Len: 4, Op: "bool", Data: host32(0xffffff00), Data2: host32(1)},
@@ -79,7 +79,7 @@ func TestLowered(t *testing.T) {
 			"MARK --set-xmark 0x1/0xff",
 		},
 		{
-			"TCPMSS lets go on", Target(Extension{"ip", "TCPMSS", 0, le16(0xffff)}),
+			"TCPMSS lets go on", Target(Extension{Family: "ip", Name: "TCPMSS", Revision: 0, Info: le16(0xffff)}),
 			[]schema.Expr{{Name: "log", Key: "TCPMSS", Text: "TCPMSS --clamp-mss-to-pmtu"}},
 			"TCPMSS --clamp-mss-to-pmtu",
 		},
@@ -98,11 +98,11 @@ func TestOpaque(t *testing.T) {
 		e    Extension
 		text string
 	}{
-		{Extension{"ip", "owner", 1, owner}, "-m owner ! --uid-owner 0"},
-		{Extension{"ip", "limit", 0, cat(host32(10000), host32(5), make([]byte, 32))}, "-m limit --limit 1/sec"},
-		{Extension{"ip", "teleport", 7, []byte{1, 2}}, "-m teleport [revision 7: 0102]"},
-		{Extension{"ip", "tcp", 0, []byte{1}}, "-m tcp [revision 0: 01]"},
-		{Extension{"ip", "tcp", 9, make([]byte, 64)}, "-m tcp [revision 9: " + strings.Repeat("00", 32) + "…]"},
+		{Extension{Family: "ip", Name: "owner", Revision: 1, Info: owner}, "-m owner ! --uid-owner 0"},
+		{Extension{Family: "ip", Name: "limit", Revision: 0, Info: cat(host32(10000), host32(5), make([]byte, 32))}, "-m limit --limit 1/sec"},
+		{Extension{Family: "ip", Name: "teleport", Revision: 7, Info: []byte{1, 2}}, "-m teleport [revision 7: 0102]"},
+		{Extension{Family: "ip", Name: "tcp", Revision: 0, Info: []byte{1}}, "-m tcp [revision 0: 01]"},
+		{Extension{Family: "ip", Name: "tcp", Revision: 9, Info: make([]byte, 64)}, "-m tcp [revision 9: " + strings.Repeat("00", 32) + "…]"},
 	} {
 		l := Match(tt.e)
 		if len(l.Exprs) != 1 || l.Exprs[0].Name != "xtmatch" || l.Exprs[0].Key != tt.e.Name || string(l.Exprs[0].Opaque) != string(tt.e.Info) {
