@@ -51,7 +51,7 @@ func TestOracle(t *testing.T) {
 
 func oracleRound(t *testing.T, b *bed, g *generator, about string, tally map[string]int) {
 	t.Helper()
-	if err := b.reset(); err != nil {
+	if err := errors.Join(b.reset(), runInput(emptyTables, "iptables-legacy-restore")); err != nil {
 		t.Fatal(err)
 	}
 	settings := g.settings()
@@ -63,6 +63,13 @@ func oracleRound(t *testing.T, b *bed, g *generator, about string, tally map[str
 	rules, err := loadWhatLoads(g.ruleset())
 	if err != nil {
 		t.Fatalf("%s: %v", about, err)
+	}
+	if g.chance(25) { // and another tool's beside them
+		tool, more := pick(g, "iptables-legacy-restore", "iptables-nft-restore"), g.save("nat")
+		if err := runInput(more, tool); err != nil {
+			t.Fatalf("%s: %v", about, err)
+		}
+		rules += tool + ":\n" + more
 	}
 	s, err := b.state(t.Context())
 	if err != nil {
@@ -125,7 +132,11 @@ func loadWhatLoads(rules string) (string, error) {
 }
 
 // generator makes rulesets and connections from small pools, so that they meet often.
-type generator struct{ r *rand.Rand }
+type generator struct {
+	r    *rand.Rand
+	rich bool // look at bits that a Flow does not settle
+	dark bool // and at what nobody can foresee
+}
 
 func pick[T any](g *generator, xs ...T) T { return xs[g.r.IntN(len(xs))] }
 
@@ -227,9 +238,9 @@ func (g *generator) pair() (src, dst string) {
 // ruleset is a few tables of every family, without two writers of equal priority.
 func (g *generator) ruleset() string {
 	var b strings.Builder
-	prio := g.r.Perm(40)
+	prio := g.r.Perm(39)
 	next := func(base int) int {
-		p := base + prio[0]
+		p := base + 1 + prio[0] // never where iptables or conntrack stand
 		prio = prio[1:]
 		return p
 	}
@@ -266,8 +277,14 @@ func (g *generator) table(b *strings.Builder, fam, name string, next func(int) i
 	}
 	fmt.Fprintf(b, "\tset ports { type inet_service; flags interval; elements = { %s }\n\t}\n", g.elements(g.ports, 1))
 	hooks := []string{"prerouting", "input", "forward", "output", "postrouting"}
+	if fam == "inet" && g.rich {
+		hooks = append(hooks, "ingress")
+	}
 	if fam == "netdev" {
 		hooks = []string{"ingress"}
+		if g.rich {
+			hooks = append(hooks, "egress")
+		}
 	}
 	// Verdicts deep in a chain do not know the hook: expressions there suit every hook.
 	for k := range g.r.IntN(3) {
@@ -283,10 +300,13 @@ func (g *generator) table(b *strings.Builder, fam, name string, next func(int) i
 		t.hook = h
 		base := pick(g, -350, -190, -140, -60, 0, 120)
 		dev := ""
-		if fam == "netdev" {
+		typ := "filter"
+		if fam == "netdev" || h == "ingress" {
 			dev, base = " device "+pick(g, "vnet0", "vnet1", "eno1"), 0
 		}
-		typ := "filter"
+		if g.rich && h == "output" && fam != "bridge" && g.chance(30) {
+			typ = "route"
+		}
 		policy := "accept"
 		if g.chance(25) {
 			policy = "drop"
@@ -360,6 +380,12 @@ func (g *generator) op() string { return pick(g, "", "", "!= ") }
 // match is one match that fits the family and the hook.
 func (t *tableGen) match() string {
 	g := t.generator
+	if g.dark && g.chance(15) {
+		return t.darkMatch()
+	}
+	if g.rich && g.chance(40) {
+		return t.richMatch()
+	}
 	ip := t.fam != "ip6"
 	inIP := t.fam == "ip" || t.fam == "inet" || t.fam == "ip6"
 	for {
@@ -501,6 +527,9 @@ func (t *tableGen) match() string {
 
 func (t *tableGen) verdict() string {
 	g := t.generator
+	if g.rich && g.chance(35) {
+		return t.richVerdict()
+	}
 	for {
 		switch g.r.IntN(20) {
 		case 16:
