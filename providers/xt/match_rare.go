@@ -29,12 +29,11 @@ func cpu(b blob) result {
 	return w.means(meta("cpu"), cmp(b.u32(4) != 0, host32(b.u32(0))))
 }
 
-// realm is struct xt_realm_info.
+// realm is struct xt_realm_info: what the route brought along.
 func realm(b blob) result {
 	var w words
 	w.opt(b.u8(8) != 0, "--realm", "%s", Mark(b.u32(0), b.u32(4)))
-	load := schema.Expr{Name: "rt", Key: "classid", DReg: 1}
-	return w.means(masked(load, b.u8(8) != 0, host32(b.u32(0)), host32(b.u32(4)))...)
+	return w.textOnly()
 }
 
 // ecn is struct xt_ecn_info.
