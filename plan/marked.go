@@ -16,7 +16,9 @@ func (h *healer) ruleDrafts() []*draft {
 	for _, d := range h.remedies {
 		f, ok := d.change.After.(*schema.ForeignRule)
 		if !ok {
-			out = append(out, d)
+			if !h.grantStands(d) {
+				out = append(out, d)
+			}
 			continue
 		}
 		if i := slices.IndexFunc(standing, func(s *schema.ForeignRule) bool { return sameRule(s, f) }); i >= 0 {
@@ -31,7 +33,7 @@ func (h *healer) ruleDrafts() []*draft {
 		d.because, d.codes = "no flow of the file needs it any more", []string{"VN403"}
 		out = append(out, d)
 	}
-	return h.chained(out)
+	return h.chained(append(out, h.grantDrafts(out)...))
 }
 
 // chained keeps the rules of one chain in the order in which they were found: each place was computed with those before it

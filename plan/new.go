@@ -42,7 +42,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	checks, err := h.check(len(ordered) == 0 && len(h.marked) == 0)
+	checks, err := h.check(len(ordered) == 0 && len(h.marked) == 0 && len(h.grants.standing) == 0)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func (h *healer) withoutMarked() error {
 			return fmt.Errorf("foresee without %s: %w", f, err)
 		}
 	}
-	return nil
+	return h.setGrantsAside()
 }
 
 // withRemedies adds the steps that the remedies are, less those that stand already, and removes rules of ours that no
@@ -114,7 +114,7 @@ func (h *healer) withRemedies(drafts []*draft) ([]*draft, error) {
 	all := append(slices.Clone(drafts), h.ruleDrafts()...)
 	all = append(all, h.fileDrafts()...)
 	ordered, err := order(all)
-	if err != nil || (len(all) == len(drafts) && len(h.marked) == 0) {
+	if err != nil || (len(all) == len(drafts) && len(h.marked) == 0 && len(h.grants.standing) == 0) {
 		return ordered, err // foresee has gone through these very steps
 	}
 	return ordered, h.rehearse(ordered)

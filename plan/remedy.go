@@ -20,6 +20,7 @@ type healer struct {
 	order      []string              // culprits as found
 	given      map[string]bool       // culprits that no remedy may touch
 	marked     []*schema.ForeignRule // rules of earlier remedies that stand
+	grants     grants                // the same, kept by managers
 	relied     map[schema.Ref]bool   // objects that decided a goal
 	layouts    map[*schema.State]*layout
 	breaks     map[string][]string // goals by culprit, before any remedy
@@ -125,13 +126,12 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 // they serve both. It reports false when one of them stands in front already.
 func (h *healer) relocate(drafts []*draft) (bool, error) {
 	for _, d := range drafts {
-		want, ok := d.change.After.(*schema.ForeignRule)
-		standing, _ := h.state.Get(d.change.Ref).(*schema.ForeignRule)
-		if !ok || standing == nil {
+		standing := h.state.Get(d.change.Ref)
+		if d.change.After == nil || standing == nil {
 			continue
 		}
 		i := slices.IndexFunc(h.remedies, func(r *draft) bool { return r.change.Before == nil && r.change.Ref == d.change.Ref })
-		if i < 0 || standing.Index <= want.Index {
+		if i < 0 || depth(standing) <= depth(d.change.After) {
 			return false, nil
 		}
 		if err := sim.Do(h.state, schema.Change{Ref: d.change.Ref, Before: standing}); err != nil {
@@ -281,6 +281,9 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	}
 	if user := dockerUser(c); user != nil {
 		return append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
+	}
+	if sig.owner == schema.ManagerUFW {
+		return append(roads, h.ufwDoor(g, c, acc)...)
 	}
 	if sig.owner != "" && sig.owner != "docker" {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.hint))

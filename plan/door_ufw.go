@@ -1,0 +1,93 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// The chains of ufw hang in a base chain in this order (ufw-framework(8)): before, in which the user's own are reached at
+// the end, after, reject, track, and then the policy. What a grant adds decides before everything behind the user's chain.
+const (
+	ufwBefore = iota // before.rules, and what they jump to: a grant comes too late
+	ufwUser          // the user's rules: a grant has to stand in front
+	ufwAfter         // everything behind them, the policy too
+)
+
+// ufwStage tells where a culprit stands.
+func ufwStage(c culprit) int {
+	name := strings.TrimPrefix(strings.TrimPrefix(c.chain.Name, "ufw6-"), "ufw-")
+	switch {
+	case c.rule == nil, c.chain == c.base:
+		return ufwAfter
+	case strings.HasPrefix(name, "user-"):
+		return ufwUser
+	case strings.HasPrefix(name, "after-"), strings.HasPrefix(name, "reject-"), strings.HasPrefix(name, "track-"),
+		strings.HasPrefix(name, "skip-to-policy-"):
+		return ufwAfter
+	}
+	return ufwBefore
+}
+
+// ufwDoor lists the ways to let flows past a rule or policy of ufw: through ufw itself, so that they last.
+func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
+	stage := ufwStage(c)
+	ask := road{title: "ask ufw for exactly these flows: it keeps them"}
+	var roads []road
+	if stage == ufwUser {
+		ask.title = "ask ufw for exactly these flows in front of its other rules: it keeps them"
+		roads = append(roads, road{title: "delete ufw's rule", closed: "somebody told ufw so: an exception for what the file asks for leaves the rest of it in force"})
+	}
+	if stage == ufwBefore {
+		ask.closed = fmt.Sprintf("chain %s is made of /etc/ufw/before.rules or before6.rules, and comes before all that ufw can be asked for: edit that file", c.chain.Name)
+		return append(roads, ask)
+	}
+	for _, a := range acc {
+		grant, why := ufwGrant(c, a)
+		if grant != nil {
+			why = h.grants.silent[grant.Ref()]
+		}
+		if why != "" {
+			ask.closed = why
+			return append(roads, ask)
+		}
+		if stage == ufwUser {
+			grant.Index = 1
+		}
+		ask.drafts = append(ask.drafts, h.grantDraft(h.atItsPlace(grant), g))
+	}
+	if _, err := h.with(ask.drafts); err != nil {
+		ask.closed = err.Error()
+	}
+	return append(roads, ask)
+}
+
+// ufwGrant is an accept in ufw's words, or why ufw has none for it (ufw(8); common.py, UFWRule).
+func ufwGrant(c culprit, a accept) (*schema.Grant, string) {
+	switch {
+	case !slices.Contains([]string{"forward", "input", "output"}, c.base.Hook):
+		return nil, "ufw has no rules of its users' at the hook " + c.base.Hook
+	case a.state == ctEstablished || a.sport != (schema.PortRange{}):
+		return nil, "ufw cannot be asked for packets of known connections only: /etc/ufw/before.rules accepts them, and was edited"
+	case a.proto != "" && a.proto != "tcp" && a.proto != "udp":
+		return nil, fmt.Sprintf("ufw cannot be asked for %s: that is in /etc/ufw/before.rules and before6.rules", a.protoWord())
+	case c.base.Hook == "output" && a.out == "":
+		return nil, "by which interface the host sends the packets is not known"
+	}
+	g := &schema.Grant{
+		Manager: schema.ManagerUFW, Address: a.address, Family: c.table.Family, Forward: c.base.Hook == "forward",
+		In: a.in, Out: a.out, Src: prefixOrAny(a.src), Dst: prefixOrAny(a.dst), Proto: a.proto, Ports: a.dport,
+	}
+	if c.base.Hook == "input" {
+		g.Out = ""
+	}
+	if c.base.Hook == "output" {
+		g.In = ""
+	}
+	if len(a.in)+len(a.out) == 0 && !g.Src.IsValid() && !g.Dst.IsValid() && g.Proto == "" {
+		return nil, "it would let everything through"
+	}
+	return g, ""
+}
