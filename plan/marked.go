@@ -2,7 +2,6 @@ package plan
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/iptspec"
@@ -66,101 +65,4 @@ func sameRule(a, b *schema.ForeignRule) bool {
 		return iptspec.Equal("-A "+a.Chain+" "+a.Rule.Text, "-A "+b.Chain+" "+b.Rule.Text)
 	}
 	return schema.RulesEqual(&a.Rule, &b.Rule)
-}
-
-// fileDrafts makes one change of each saved ruleset that the remedies leave behind what is live: a rule that is deleted
-// would come back at boot, and a rule with an exception without it.
-func (h *healer) fileDrafts() []*draft {
-	var out []*draft
-	for f := range schema.Each[*schema.File](h.r.live) {
-		content, _ := withoutMarkedLines(f.Content)
-		var from []*draft
-		for _, d := range h.remedies {
-			if edited := editSaved(f.Path, content, d); edited != content {
-				content, from = edited, append(from, d)
-			}
-		}
-		drop := h.dropSaved(f.Path, &content)
-		if content == f.Content {
-			continue
-		}
-		after := *f
-		after.Content = content
-		d := newDraft(f, &after)
-		d.because = "the saved ruleset would bring back at boot what is put right here; a copy of the file is kept beside it"
-		d.codes = []string{"VN403"}
-		if drop {
-			d.codes = []string{"VN413"}
-		}
-		for _, r := range from {
-			d.address, d.codes = r.address, r.codes
-			h.alsoHeals(r, d)
-		}
-		out = append(out, d)
-	}
-	return out
-}
-
-// alsoHeals notes that a step belongs to what another heals.
-func (h *healer) alsoHeals(known, more *draft) {
-	for key, ds := range h.healing {
-		if slices.Contains(ds, known) && !slices.Contains(ds, more) {
-			h.healing[key] = append(ds, more)
-		}
-	}
-}
-
-// dropSaved takes lines that are on disk only out of the text.
-func (h *healer) dropSaved(path string, content *string) bool {
-	dropped := false
-	for _, s := range h.savedLines {
-		if s.file.Path != path {
-			continue
-		}
-		if i := savedLine(*content, s.table, "-A "+s.chain+" "+s.text); i >= 0 {
-			*content = strings.Join(slices.Delete(strings.Split(*content, "\n"), i, i+1), "\n")
-			dropped = true
-		}
-	}
-	return dropped
-}
-
-// editSaved makes a remedy in the text of iptables-save as well, where that has the same rule.
-func editSaved(path, content string, d *draft) string {
-	rule, ok := object(d.change).(*schema.ForeignRule)
-	if !ok || persistedFiles[rule.Family] != path {
-		return content
-	}
-	culprit := d.front
-	if d.change.After == nil {
-		culprit = rule.Rule.Text
-	}
-	if culprit == "" {
-		return content
-	}
-	i := savedLine(content, rule.Table, "-A "+rule.Chain+" "+culprit)
-	if i < 0 {
-		return content
-	}
-	lines := strings.Split(content, "\n")
-	if d.change.After == nil {
-		lines = slices.Delete(lines, i, i+1)
-	} else {
-		lines = slices.Insert(lines, i, "-A "+rule.Chain+" "+rule.Rule.Text)
-	}
-	return strings.Join(lines, "\n")
-}
-
-// withoutMarkedLines is the text without the lines that bear our mark.
-func withoutMarkedLines(content string) (string, bool) {
-	var b strings.Builder
-	changed := false
-	for l := range strings.Lines(content) {
-		if strings.HasPrefix(strings.TrimSpace(l), "-") && strings.Contains(l, "--comment") && strings.Contains(l, "vmnet:") {
-			changed = true
-			continue
-		}
-		b.WriteString(l)
-	}
-	return b.String(), changed
 }

@@ -6,39 +6,15 @@ import (
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
-	"github.com/vmnet/vmnet/schema/iptspec"
 )
 
-// signature recognises a program by what it leaves in the kernel.
-type signature struct {
-	owner  string
-	tables []string // names, with "*" at the end as wildcard
-	chains []string
-	// control is true for privacy and security controls: named, never opened.
-	control bool
-	// hint is the owner's own way to let a flow pass.
-	hint string
-}
-
-var signatures = []signature{
-	{owner: "docker", tables: []string{"docker-bridges"}, chains: []string{"DOCKER", "DOCKER-*"}, hint: "rules in DOCKER-USER"},
-	{owner: "libvirt", tables: []string{"libvirt_network", "libvirt_nwfilter*"}, chains: []string{"LIBVIRT_*", "libvirt-*", "I-vnet*", "O-vnet*"}, hint: "the network's XML or a hook in /etc/libvirt/hooks"},
-	{owner: "ufw", chains: []string{"ufw-*", "ufw6-*"}, hint: "ufw route allow, ufw allow in on"},
-	{owner: "firewalld", tables: []string{"firewalld"}, chains: []string{"FWDI_*", "FWDO_*", "IN_*", "*_ZONES"}, hint: "firewall-cmd --zone"},
-	{owner: "incus", tables: []string{"incus"}, hint: "incus network set"},
-	{owner: "lxd", tables: []string{"lxd"}, hint: "lxc network set"},
-	{owner: "kube-proxy", tables: []string{"kube-proxy"}, chains: []string{"KUBE-*"}, hint: "a NetworkPolicy, or kube-proxy's configuration"},
-	{owner: "calico", tables: []string{"calico"}, chains: []string{"cali-*"}, hint: "FelixConfiguration or a GlobalNetworkPolicy"},
-	{owner: "tailscale", chains: []string{"ts-*"}, hint: "tailscale set --exit-node-allow-lan-access, --netfilter-mode"},
-	{owner: "vpn client", tables: []string{"wg-quick-*", "nordvpn*", "mullvad*", "ivpn*"}, chains: []string{"nordvpn*", "mullvad*", "IVPN*"}, control: true, hint: "the client's own allow list"},
-	{owner: "fail2ban", tables: []string{"f2b-table"}, chains: []string{"f2b-*"}, control: true, hint: "fail2ban-client unbanip"},
-	{owner: "podman", tables: []string{"netavark"}, chains: []string{"NETAVARK*"}, hint: "containers.conf, firewall_driver"},
-	{owner: "proxmox", tables: []string{"proxmox-firewall*"}, chains: []string{"PVEFW-*"}, hint: "/etc/pve/firewall"},
-	{owner: "networkd", tables: []string{"io.systemd.nat"}, hint: ".network files"},
-	{owner: "networkmanager", tables: []string{"nm-shared-*"}, chains: []string{"nm-sh-*"}, hint: "the connection's profile"},
-	{owner: "nixos", tables: []string{"nixos-fw"}, chains: []string{"nixos-fw*"}, hint: "networking.firewall in configuration.nix"},
-	{owner: "shorewall", chains: []string{"shorewall", "sfilter", "net2fw", "fw2net", "net-fw", "fw-net"}, hint: "/etc/shorewall"},
-}
+// How sure an owner is named. High: its name is on the table, chain or rule, and the disk or a process confirms it. Medium:
+// one of both. Low: neither.
+const (
+	high   = "high"
+	medium = "medium"
+	low    = "low"
+)
 
 func matchName(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool {
@@ -52,35 +28,158 @@ func matchName(patterns []string, name string) bool {
 	})
 }
 
-// ownerOf says who writes a rule, or the policy of a base chain (rule nil), with the evidence. Rules of a builtin chain
-// belong to whom they jump to; the policy of such a chain to the manager whose chains hang in it.
+// ownerOf says who writes a rule, or the policy of a base chain (rule nil), with the evidence. A rule that nobody's chain
+// holds is somebody's when its comment, its set, its jump or its exact form says so, and never because it names somebody's
+// interface. The signature is empty when the rule is nobody's that would write it again.
 func ownerOf(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (Owner, signature) {
-	for _, sig := range signatures {
-		if matchName(sig.tables, t.Name) {
-			return Owner{sig.owner, "high", []string{"table " + t.Family + " " + t.Name}}, sig
+	if rule != nil {
+		if _, ours := schema.Mark(rule.Comment); ours {
+			return Owner{"vmnet", high, []string{"comment " + rule.Comment}}, signature{}
 		}
-		if matchName(sig.chains, c.Name) {
-			return Owner{sig.owner, "high", []string{"chain " + c.Name}}, sig
+	}
+	for _, sig := range signatures {
+		if seen := sig.holds(t, c, rule); seen != "" {
+			return sig.confirmed(s, t, c, rule, seen), sig
 		}
 	}
 	if rule == nil {
-		return policyOwner(t, c)
+		return policyOwner(s, t, c)
 	}
-	if file, line := persisted(s, t, c, rule); file != "" {
-		return Owner{"iptables-persistent", "medium", []string{fmt.Sprintf("%s line %d has the same rule", file, line)}}, signature{}
+	for _, sig := range signatures {
+		if seen := sig.wrote(s, t, c, rule); seen != "" {
+			return sig.confirmed(s, t, c, rule, seen), sig
+		}
 	}
-	return Owner{"unknown", "low", []string{"no manager's chain, table or file holds it"}}, signature{}
+	if path, line := persisted(s, t, c, rule); path != "" {
+		return Owner{loaderOf(path), medium, []string{fmt.Sprintf("%s line %d has the same rule", path, line)}}, signature{}
+	}
+	return Owner{"unknown", low, []string{nobody(t, c)}}, signature{}
 }
 
-func policyOwner(t *schema.Table, c *schema.Chain) (Owner, signature) {
+// nobody says what was looked for in vain.
+func nobody(t *schema.Table, c *schema.Chain) string {
+	for _, sig := range signatures {
+		if matchName(sig.open, c.Name) {
+			return fmt.Sprintf("%s leaves chain %s to others, and no file holds it", sig.owner, c.Name)
+		}
+	}
+	if t.Legacy || t.Compat {
+		return "no manager's chain, table or file holds it"
+	}
+	return fmt.Sprintf("no manager's table, and no file that nftables.service loads, holds chain %s of table %s %s with it", c.Name, t.Family, t.Name)
+}
+
+// holds tells by the name of the table or chain that whatever stands there is the program's.
+func (sig signature) holds(t *schema.Table, c *schema.Chain, rule *schema.Rule) string {
+	if matchName(sig.tables, t.Name) && !t.Legacy && !t.Compat {
+		return "table " + t.Family + " " + t.Name
+	}
+	if matchName(sig.open, c.Name) && rule != nil && !onlyReturns(rule) {
+		return ""
+	}
+	if matchName(sig.chains, c.Name) || matchName(sig.weak, c.Name) && c.Hook == "" && sig.anchored(t) {
+		return "chain " + c.Name + " in " + tableName(t)
+	}
+	return ""
+}
+
+func tableName(t *schema.Table) string {
+	if t.Legacy {
+		return "legacy " + t.Family + " " + t.Name
+	}
+	return t.Family + " " + t.Name
+}
+
+// anchored tells whether the table has a chain that is the program's for sure.
+func (sig signature) anchored(t *schema.Table) bool {
+	return slices.ContainsFunc(t.Chains, func(o *schema.Chain) bool { return matchName(sig.chains, o.Name) })
+}
+
+// onlyReturns is the last rule of a chain that a program leaves to others.
+func onlyReturns(r *schema.Rule) bool {
+	for _, e := range r.Exprs {
+		if e.Name != "counter" && (e.Verdict == nil || e.Verdict.Kind != "return") {
+			return false
+		}
+	}
+	return true
+}
+
+// wrote tells by the rule itself that it is the program's.
+func (sig signature) wrote(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) string {
+	if matchName(sig.comments, rule.Comment) {
+		return fmt.Sprintf("comment %q", rule.Comment)
+	}
+	for _, e := range rule.Exprs {
+		if e.Verdict != nil && e.Verdict.Chain != "" && matchName(sig.chains, e.Verdict.Chain) {
+			return fmt.Sprintf("it leads to chain %s", e.Verdict.Chain)
+		}
+		if set := setOf(e); set != "" && matchName(sig.sets, set) {
+			return "set " + set
+		}
+	}
+	if sig.shape != nil {
+		return sig.shape(s, t, c, rule)
+	}
+	return ""
+}
+
+// setOf is the set that an expression looks into: an ipset of iptables' match "set", or one of nftables.
+func setOf(e schema.Expr) string {
+	if e.Name == "lookup" {
+		return e.Set
+	}
+	if f := strings.Fields(e.Text); e.Name == "xtmatch" && e.Key == "set" {
+		if i := slices.Index(f, "--match-set"); i >= 0 && i+1 < len(f) {
+			return f[i+1]
+		}
+	}
+	return ""
+}
+
+// policyOwner says who set a policy: only programs that do set policies count, however many hang their chains in it.
+func policyOwner(s *schema.State, t *schema.Table, c *schema.Chain) (Owner, signature) {
+	var found []signature
 	for _, sig := range signatures {
 		for _, other := range t.Chains {
-			if matchName(sig.chains, other.Name) && jumpsTo(t, c, other.Name, 0) {
-				return Owner{sig.owner, "medium", []string{fmt.Sprintf("chain %s jumps to %s", c.Name, other.Name)}}, sig
+			if slices.Contains(sig.policies, c.Hook) && matchName(sig.chains, other.Name) && jumpsTo(t, c, other.Name, 0) {
+				found = append(found, sig)
+				break
 			}
 		}
 	}
-	return Owner{"unknown", "low", []string{"no manager's chain hangs in it"}}, signature{}
+	if len(found) > 0 {
+		return policyOf(s, t, c, found)
+	}
+	if seen := killSwitchPolicy(s, c); seen != "" {
+		sig := signatures[len(signatures)-1]
+		return sig.confirmed(s, t, c, nil, seen), sig
+	}
+	if path, line := savedPolicy(s, t, c); path != "" {
+		return Owner{loaderOf(path), medium, []string{fmt.Sprintf("%s line %d sets the same policy", path, line)}}, signature{}
+	}
+	return Owner{"unknown", low, []string{"of the managers whose chains hang in it, none sets policies, and no file does"}}, signature{}
+}
+
+// policyOf chooses among programs that set the same policy: the one whose files say that it is at work, else the first.
+// All are named.
+func policyOf(s *schema.State, t *schema.Table, c *schema.Chain, found []signature) (Owner, signature) {
+	slices.SortStableFunc(found, func(a, b signature) int {
+		return len(b.proof(s)) - len(a.proof(s))
+	})
+	var hang []string
+	for _, sig := range found {
+		i := slices.IndexFunc(t.Chains, func(o *schema.Chain) bool { return matchName(sig.chains, o.Name) && jumpsTo(t, c, o.Name, 0) })
+		hang = append(hang, fmt.Sprintf("chain %s jumps to %s", c.Name, t.Chains[i].Name))
+	}
+	o := found[0].confirmed(s, t, c, nil, hang[0])
+	for i, sig := range found[1:] {
+		o.Evidence = append(o.Evidence, hang[i+1]+": "+sig.owner+" sets this policy too")
+	}
+	if len(found) > 1 {
+		o.Confidence = medium
+	}
+	return o, found[0]
 }
 
 func jumpsTo(t *schema.Table, c *schema.Chain, target string, depth int) bool {
@@ -98,38 +197,4 @@ func jumpsTo(t *schema.Table, c *schema.Chain, target string, depth int) bool {
 		}
 	}
 	return false
-}
-
-// persistedFiles are where iptables-persistent keeps its rules (netfilter-persistent(8)).
-var persistedFiles = map[string]string{"ip": "/etc/iptables/rules.v4", "ip6": "/etc/iptables/rules.v6"}
-
-// persisted finds the line of the saved ruleset that says the same as a live rule of an iptables table.
-func persisted(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (path string, line int) {
-	if !t.Legacy && !t.Compat {
-		return "", 0
-	}
-	path = persistedFiles[t.Family]
-	f, _ := s.Get(schema.FileRef(path)).(*schema.File)
-	if f == nil {
-		return "", 0
-	}
-	if i := savedLine(f.Content, t.Name, "-A "+c.Name+" "+rule.Text); i >= 0 {
-		return path, i + 1
-	}
-	return "", 0
-}
-
-// savedLine finds a rule in the text of iptables-save: the index of its line, or -1.
-func savedLine(content, table, rule string) int {
-	in := ""
-	for i, l := range strings.Split(content, "\n") {
-		l = strings.TrimSpace(l)
-		if name, ok := strings.CutPrefix(l, "*"); ok {
-			in = name
-		}
-		if in == table && strings.Contains(l, "-A ") && iptspec.Equal(l, rule) {
-			return i
-		}
-	}
-	return -1
 }

@@ -25,25 +25,20 @@ type savedRule struct {
 // saved looks for rules that are on disk only and would cut a flow of the file at the next boot. A line that nobody owns and
 // whose packets the file governs is deleted, as its live twin would be; any other is named.
 func (h *healer) saved() {
-	for f := range schema.Each[*schema.File](h.r.live) {
-		family := ""
-		for fam, path := range persistedFiles {
-			if path == f.Path {
-				family = fam
-			}
+	for _, f := range editable(h.r.live) {
+		known, ok := iptablesFiles[f.Path]
+		if !ok {
+			continue // of nft: there is no reading its language without nft
 		}
-		if family == "" {
-			continue
-		}
-		for _, s := range savedDrops(f) {
-			h.savedDrop(family, s)
+		for _, s := range savedDrops(f, known.family) {
+			h.savedDrop(known.family, s)
 		}
 	}
 }
 
-// savedDrops reads the dropping rules of the filter table. Rules with more than addresses, interfaces, protocol and ports
-// are passed over: what they match is for their own tool to say.
-func savedDrops(f *schema.File) []savedRule {
+// savedDrops reads the dropping rules of the filter table's builtin chains. Rules that match by more than savedMatch knows
+// are passed over: what they do is for their own tool to say.
+func savedDrops(f *schema.File, family string) []savedRule {
 	var out []savedRule
 	table := ""
 	for i, l := range strings.Split(f.Content, "\n") {
@@ -52,57 +47,21 @@ func savedDrops(f *schema.File) []savedRule {
 			table = name
 		}
 		words, err := iptspec.Split(l)
-		if err != nil || table != "filter" || len(words) < 3 || words[0] != "-A" {
+		if err == nil && len(words) > 0 && strings.HasPrefix(words[0], "[") {
+			words = words[1:] // iptables-save -c puts counters in front
+		}
+		if err != nil || table != "filter" || len(words) < 3 || words[0] != "-A" || !slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, words[1]) {
 			continue
 		}
-		a, ok := dropOf(words[2:])
-		if !ok || !slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, words[1]) {
+		exprs, ok := savedMatch(words[2:], family)
+		if !ok {
 			continue
 		}
-		t := &schema.Table{Family: a.family(), Compat: true}
-		rule := a.rule(t)
-		rule.Comment, rule.Text = "", strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(strings.TrimPrefix(l, "-A")), words[1]))
-		rule.Exprs[len(rule.Exprs)-1].Verdict = &schema.Verdict{Kind: "drop"}
+		_, text, _ := strings.Cut(l, "-A "+words[1])
+		rule := schema.Rule{Text: strings.TrimSpace(text), Exprs: append(exprs, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "drop"}})}
 		out = append(out, savedRule{f, i, table, words[1], rule.Text, rule})
 	}
 	return out
-}
-
-// dropOf reads the words of a rule that ends in DROP or REJECT; false when there is more to it.
-func dropOf(words []string) (accept, bool) {
-	var a accept
-	target := ""
-	for i := 0; i+1 < len(words); i += 2 {
-		v := words[i+1]
-		ok := true
-		switch words[i] {
-		case "-s", "--source":
-			a.src, ok = parsePrefix(v)
-		case "-d", "--destination":
-			a.dst, ok = parsePrefix(v)
-		case "-i", "--in-interface":
-			a.in = v
-		case "-o", "--out-interface":
-			a.out = v
-		case "-p", "--protocol":
-			a.proto = v
-		case "--sport", "--source-port":
-			a.sport, ok = parsePorts(v)
-		case "--dport", "--destination-port":
-			a.dport, ok = parsePorts(v)
-		case "-m", "--match":
-			ok = v == a.proto
-		case "-j", "--jump":
-			target = v
-		default:
-			ok = false
-		}
-		if !ok || v == "!" {
-			return a, false
-		}
-	}
-	known := slices.Contains([]string{"", "tcp", "udp", "icmp"}, a.proto) && !strings.HasSuffix(a.in, "+") && !strings.HasSuffix(a.out, "+")
-	return a, known && len(words)%2 == 0 && (target == "DROP" || target == "REJECT")
 }
 
 func parsePrefix(s string) (netip.Prefix, bool) {
@@ -155,7 +114,7 @@ func (h *healer) savedDrop(family string, s savedRule) {
 	f := &Finding{
 		Code: "VN413", Severity: "warning", Title: fmt.Sprintf("a saved rule will block at the next boot: %s:%d: %s", s.file.Path, s.line+1, line),
 		Object: fmt.Sprintf("%s:%d", s.file.Path, s.line+1), Breaks: breaks,
-		Owner:    &Owner{"iptables-persistent", "high", []string{s.file.Path}},
+		Owner:    &Owner{loaderOf(s.file.Path), high, []string{s.file.Path}},
 		Evidence: []string{"the line has no live twin: somebody deleted the rule and left the file"},
 	}
 	fix := Fix{Title: "take the line out of the file, with a copy kept"}
