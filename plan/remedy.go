@@ -74,6 +74,9 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if res.Decider == nil {
 		return false, nil
 	}
+	if res.Decider.Code == trace.CodeBadRoute {
+		return h.healNull(g, res)
+	}
 	c, ok := h.culprit(res.Decider)
 	if !ok {
 		return false, nil

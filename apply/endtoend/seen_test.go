@@ -150,3 +150,38 @@ func TestSavedOnly(t *testing.T) {
 		}
 	})
 }
+
+// TestNullRoutes: a route or a rule that says no to a network's own addresses, made while the network runs.
+func TestNullRoutes(t *testing.T) {
+	for name, cmd := range map[string]string{
+		"route": "ip route add blackhole 10.20.0.8/29",
+		"rule":  "ip rule add from 10.20.0.0/24 prohibit",
+	} {
+		t.Run(name, func(t *testing.T) {
+			on(t, twoGuests(), func(b *bed) {
+				b.apply(natLab)
+				b.sh(cmd)
+				b.blocked("the internet, broken", tcp(b.Guest("db1"), b.Server4, 80))
+				f := b.finding(b.plan(natLab), "VN304")
+				if len(f.Evidence) == 0 || f.Owner == nil {
+					b.Errorf("the finding has no evidence or owner: %+v", f)
+				}
+				b.apply(natLab)
+				b.labWorks()
+			})
+		})
+	}
+}
+
+// TestForeignNullRoute: it says no to more than the file is about, so that it is only named.
+func TestForeignNullRoute(t *testing.T) {
+	on(t, twoGuests(), func(b *bed) {
+		b.apply(natLab)
+		b.sh("ip rule add to 203.0.113.0/24 unreachable")
+		p := b.plan(natLab)
+		b.finding(p, "VN304")
+		if !p.Empty() {
+			b.Errorf("want no step, got\n%s", steps(p))
+		}
+	})
+}

@@ -139,8 +139,23 @@ func (c *liveCheck) route(r *schema.Route) {
 		if len(devices) == 0 && r.Dst.Bits() < s.prefix.Bits() {
 			continue
 		}
+		// A network that runs is not to be refused: what came over it later is a fault, and the plan's business.
+		if c.running(s) {
+			continue
+		}
 		c.conflict(s, device, !r.Gateway.IsValid() && len(r.NextHops) == 0, fmt.Sprintf("there is the route %q", r))
 	}
+}
+
+// running tells whether a network's device has its subnet already.
+func (c *liveCheck) running(s netSubnet) bool {
+	for a := range schema.Each[*schema.Address](c.live) {
+		if a.Link == s.network.device.v && a.Prefix.Masked() == s.prefix {
+			l := c.live.Link(a.Link)
+			return l != nil && schema.Owned(l)
+		}
+	}
+	return false
 }
 
 // conflict tells that a subnet is in use by a link. direct says that the machines of the subnet are on the link itself, not
