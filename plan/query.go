@@ -8,22 +8,85 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// queries are the questions a goal puts: one for each pair of endpoints and each address family that both sides have.
+// maxSides bounds the devices behind which an end of a goal is looked for. A list of a thousand networks is represented by
+// its first: our own table, which decides about them, tells them apart by one set.
+const maxSides = 8
+
+// queries are the questions a goal puts: one for each pair of sides and each address family that both ends have.
 func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 	var out []trace.Query
 	for _, v6 := range []bool{false, true} {
-		from, okFrom := h.side(s, g.From, v6)
-		to, okTo := h.side(s, g.To, v6)
-		if !okFrom || !okTo {
+		for _, from := range h.sides(s, g.From, v6) {
+			for _, to := range h.sides(s, g.To, v6) {
+				switch {
+				case from.host && to.host:
+				case !from.specific && !to.specific: // neither side says which family it speaks
+				default:
+					out = append(out, h.pair(s, g, from, to)...)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// sides are the places where an end of a goal is in one family: one for each device behind which it has addresses.
+func (h *healer) sides(s *schema.State, e schema.Endpoint, v6 bool) []side {
+	switch e.Kind {
+	case "prefix":
+		return h.prefixSides(s, prefixesOf(e, v6), e.Device)
+	case "any":
+		out := []side{{host: true}}
+		for _, n := range h.r.Networks {
+			if sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, v6); ok && len(out) < maxSides {
+				out = append(out, sd)
+			}
+		}
+		if sd, ok := h.side(s, schema.Endpoint{Kind: "outside"}, v6); ok {
+			out = append(out, sd)
+		}
+		return out
+	}
+	if sd, ok := h.side(s, e, v6); ok {
+		return []side{sd}
+	}
+	return nil
+}
+
+// prefixSides sorts addresses by the device they are reached by: whole prefixes, and the parts of one that other routes lead
+// elsewhere.
+func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device string) []side {
+	var out []side
+	add := func(dev string, p, of netip.Prefix) {
+		i := slices.IndexFunc(out, func(sd side) bool { return sd.dev == dev })
+		if i < 0 {
+			if len(out) == maxSides {
+				return
+			}
+			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev)}
+			out, i = append(out, sd), len(out)
+		}
+		sd := &out[i]
+		sd.ends = append(sd.ends, end{firstHost(p), dev})
+		if !slices.Contains(sd.prefixes, of) {
+			sd.prefixes = append(sd.prefixes, of)
+		}
+	}
+	for _, p := range prefixes {
+		if !p.IsValid() {
 			continue
 		}
-		if from.dev == "" && to.dev == "" && g.From.Kind == "host" && g.To.Kind == "host" {
+		if device != "" {
+			add(device, p, p)
 			continue
 		}
-		if !from.specific && !to.specific {
-			continue // neither side says which family it speaks
+		dev, _ := h.deviceOf(s, firstHost(p))
+		add(dev, p, p)
+		for _, rt := range h.layout(s).routes { // longest prefixes first
+			if rt.Dst.Bits() > p.Bits() && p.Contains(rt.Dst.Addr()) && len(rt.Devices()) > 0 && rt.Devices()[0] != dev {
+				add(rt.Devices()[0], rt.Dst, p)
+			}
 		}
-		out = append(out, h.pair(s, g, from, to)...)
 	}
 	return out
 }
@@ -62,17 +125,7 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) 
 		sd := side{dev: e.Device, prefixes: prefixes, specific: true, bridge: e.Device}
 		sd.ends = h.representatives(s, e, prefixes)
 		return sd, len(sd.ends) > 0
-	case "prefix":
-		if len(prefixes) == 0 {
-			return side{}, false
-		}
-		sd := side{prefixes: prefixes, specific: true}
-		sd.dev, sd.bridge = h.deviceOf(s, firstHost(prefixes[0]))
-		for _, p := range prefixes {
-			sd.ends = append(sd.ends, end{firstHost(p), sd.dev})
-		}
-		return sd, true
-	case "outside", "any":
+	case "outside":
 		l := h.layout(s)
 		i := 0
 		if v6 {
