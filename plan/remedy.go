@@ -74,8 +74,8 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if res.Decider == nil {
 		return false, nil
 	}
-	if res.Decider.Code == trace.CodeBadRoute {
-		return h.healNull(g, res)
+	if res.Decider.Code != "" {
+		return h.healCause(g, res)
 	}
 	c, ok := h.culprit(res.Decider)
 	if !ok {
@@ -97,7 +97,7 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if res.Verdict == trace.Depends || h.given[key] {
 		return false, nil
 	}
-	drafts, fix, err := h.remedy(g, res, c)
+	drafts, fix, err := h.choose(h.roads(g, res, c), res)
 	if err != nil {
 		return false, err
 	}
@@ -198,12 +198,12 @@ type road struct {
 	answers []trace.Asked
 }
 
-// remedy chooses the road by the law of the least opening: the first that is open and lets nothing through that the file
-// does not ask for. The fixes tell the roads not taken, with the reason.
-func (h *healer) remedy(g *schema.Goal, res trace.Result, c culprit) ([]*draft, []Fix, error) {
+// choose takes a road by the law of the least opening: the first that is open and lets nothing through that the file does
+// not ask for. The fixes tell the roads not taken, with the reason.
+func (h *healer) choose(roads []road, res trace.Result) ([]*draft, []Fix, error) {
 	var chosen []*draft
 	var fixes []Fix
-	for _, r := range h.roads(g, res, c) {
+	for _, r := range roads {
 		f := Fix{Title: r.title, WhyNot: r.closed}
 		switch {
 		case f.WhyNot != "":

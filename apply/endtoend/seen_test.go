@@ -185,3 +185,45 @@ func TestForeignNullRoute(t *testing.T) {
 		}
 	})
 }
+
+// TestCauses: what stops a flow and is no firewall's is named by its own code, with what it breaks.
+func TestCauses(t *testing.T) {
+	const file = natLab + `
+expect "updates" {
+  from  = guest.db1
+  to    = "203.0.113.10"
+  tcp   = 80
+  allow = true
+}
+`
+	for name, c := range map[string]struct{ fault, code string }{
+		"no default route":       {"ip route del default", "VN302"},
+		"the uplink is down":     {"ip link set eno1 down", "VN302"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			on(t, twoGuests(), func(b *bed) {
+				b.apply(file)
+				b.sh(c.fault)
+				b.blocked("the internet, broken", tcp(b.Guest("db1"), b.Server4, 80))
+				p := b.plan(file)
+				f := b.finding(p, c.code)
+				if len(f.Breaks) == 0 || len(f.Evidence) == 0 || len(f.Fixes) == 0 {
+					b.Errorf("want what it breaks, evidence, and why nothing is done: %+v", f)
+				}
+				b.finding(p, "VN601")
+			})
+		})
+	}
+}
+
+// TestForwardingOffOnTheUplink: nobody named the uplink in the file, so that it is found on the packets' way.
+func TestForwardingOffOnTheUplink(t *testing.T) {
+	on(t, twoGuests(), func(b *bed) {
+		b.apply(natLab)
+		b.sh("sysctl -qw net.ipv4.conf.eno1.forwarding=0")
+		b.blocked("the internet, broken", tcp(b.Guest("db1"), b.Server4, 80))
+		b.finding(b.plan(natLab), "VN301")
+		b.apply(natLab)
+		b.labWorks()
+	})
+}
