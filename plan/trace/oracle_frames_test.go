@@ -22,6 +22,7 @@ var (
 	framesPer = flag.Int("oracle.frames.each", 640, "how many frames through each")
 	foundDir  = flag.String("oracle.found", "", "folder for the cases of disagreement, made small")
 	shrinkFor = flag.Duration("oracle.shrink", 15*time.Second, "how long a disagreement is made smaller")
+	noOpen    = flag.Bool("oracle.wrong", false, "look for what is wrong only, not for what is unknown")
 	goOn      = flag.Bool("oracle.goon", false, "do not stop at the first disagreement")
 )
 
@@ -131,7 +132,7 @@ func (c *court) round(t *testing.T, g *generator, each int, about string, d *doc
 	if err != nil {
 		return err
 	}
-	if w.Framed() && !g.dark {
+	if w.Framed() && !g.dark && !*noOpen {
 		quarrels = append(quarrels, open...)
 	}
 	if len(quarrels) > 0 && !w.Framed() && *foundDir == "" {

@@ -122,7 +122,7 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 		}
 	}
 	for {
-		switch g.r.IntN(30) {
+		switch g.r.IntN(28) {
 		case 0:
 			return "-m conntrack " + not() + "--ctstate " + pick(g, "NEW", "ESTABLISHED", "RELATED,ESTABLISHED", "INVALID", "NEW,ESTABLISHED", "UNTRACKED", "NEW,UNTRACKED", "DNAT", "SNAT", "NEW,DNAT")
 		case 1:
@@ -183,7 +183,6 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 			if v6 {
 				return "-m ipv6header --header " + pick(g, "dst", "hop", "frag", "prot") + pick(g, " --soft", "")
 			}
-			return "-m realm --realm 0"
 		case 22:
 			if inward {
 				return "-m physdev " + not() + pick(g, "--physdev-in vnet0", "--physdev-in vnet+", "--physdev-is-in", "--physdev-is-bridged")
@@ -206,12 +205,6 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 			}
 		case 27:
 			return "-m comment --comment \"a b\""
-		case 28:
-			return "-m u32 --u32 \"" + pick(g, "6 & 0xff = 1", "0 >> 24 & 0xf = 5", "4 & 0x1fff = 0") + "\""
-		case 29:
-			if chain == "OUTPUT" || chain == "POSTROUTING" {
-				return "-m owner ! --socket-exists"
-			}
 		}
 	}
 }

@@ -146,6 +146,7 @@ type draft struct {
 	proto   byte
 	badSum  bool
 	length  int // to add to the length fields, for broken packets
+	extKind byte
 	lastExt int // in ext, where the next-header byte for the transport is; -1: in the IPv6 header
 }
 
@@ -258,6 +259,10 @@ func (m *gunsmith) follow(d *draft) {
 	if d.v6 {
 		p = d.ip[6]
 	}
+	if d.v6 && len(d.ext) > 0 && p != d.extKind {
+		d.ext, d.lastExt = nil, -1
+		m.transport(d, p)
+	}
 	if p != d.proto && len(d.ext) == 0 {
 		m.transport(d, p)
 	}
@@ -315,7 +320,7 @@ func (m *gunsmith) plain() *draft {
 		d.setTOS(byte(m.r.IntN(256)))
 	}
 	m.macs(d, dst)
-	m.transport(d, pick(m.generator, byte(6), 6, 6, 17, 17, 17, 1, 58, pick(m.generator, byte(47), 50, 51, 132, 136, 2, 89, 103)))
+	m.transport(d, pick(m.generator, byte(6), 6, 6, 17, 17, 17, 1, 58, pick(m.generator, byte(47), 50, 51, 132, 2, 89, 103)))
 	if d.v6 && m.wild && m.chance(12) {
 		m.extend(d)
 	}
@@ -500,7 +505,7 @@ func (d *draft) setProto(proto byte) {
 
 // extend puts an IPv6 extension header in front of the transport header.
 func (m *gunsmith) extend(d *draft) {
-	kind := pick(m.generator, byte(60), 60, 44, 0)
+	kind := pick(m.generator, byte(60), 60, 0)
 	d.ext = make([]byte, 8)
 	d.ext[0] = d.proto
 	d.lastExt = 0
@@ -510,7 +515,7 @@ func (m *gunsmith) extend(d *draft) {
 	case 44:
 		binary.BigEndian.PutUint32(d.ext[4:], m.r.Uint32())
 	}
-	d.ip[6] = kind
+	d.ip[6], d.extKind = kind, kind
 }
 
 // frame makes lengths, the tag and the checksums.
@@ -591,8 +596,14 @@ func (m *gunsmith) plausible(d *draft) bool {
 	if !ordinary(pt.src) || !ordinary(pt.dst) || labEnd(pt.src) != d.from && (d.from == "h" || labEnd(pt.src) == "h") {
 		return false
 	}
-	if d.from != "h" && pt.src == pt.dst {
+	if d.from != "h" && pt.src == pt.dst || !slices.Contains(earProtos, d.proto) {
 		return false
+	}
+	if proto, l4 := upper(slices.Concat(d.ip, d.ext, d.l4)); d.v6 && (proto != d.proto && d.proto != 51 || len(l4) < tagLen) {
+		return false // a chain of headers that leads nowhere
+	}
+	if d.proto == 47 && d.l4[1]&7 != 0 || d.proto == 51 && d.v6 {
+		return false // NAT drops versions of GRE that it does not know; where AH ends is not one question
 	}
 	if withPorts(d.proto) && (pt.sport == 0 || pt.dport == 0) {
 		return false
@@ -620,6 +631,15 @@ func (m *gunsmith) plausibleMACs(d *draft, dst netip.Addr) bool {
 		o := m.c.ends[labEnd(dst)]
 		peer := o != nil && o != e && o.dev != "eno1" && e.dev != "eno1"
 		return bytes.Equal(from, e.mac) && (peer && bytes.Equal(to, o.mac) || !peer && bytes.Equal(to, e.gateway))
+	}
+	if d.from != "w" { // what is flooded meets the rules once for each port
+		known := bytes.Equal(to, e.gateway)
+		for _, o := range m.c.ends {
+			known = known || o.dev != "eno1" && bytes.Equal(to, o.mac)
+		}
+		if !known {
+			return false
+		}
 	}
 	return d.eth[0]&1 == 0 && d.eth[6]&1 == 0
 }

@@ -38,7 +38,10 @@ type rawEar struct {
 }
 
 // earProtos are the protocols the host listens to. Raw sockets see every packet of theirs, whether somebody serves it or not.
-var earProtos = []byte{1, 2, 6, 17, 33, 46, 47, 50, 51, 58, 89, 103, 132, 136}
+//
+// UDP-Lite is not among them: conntrack checks its checksum as if it were UDP's (udplite_error in
+// net/netfilter/nf_conntrack_proto_udp.c), so that what is right on the wire is invalid to it.
+var earProtos = []byte{1, 2, 6, 17, 46, 47, 50, 51, 58, 59, 89, 103, 132}
 
 // newCourt must run on a thread in a new host (world.InNewHost).
 func newCourt(tb testing.TB) *court {
@@ -300,8 +303,10 @@ func (c *court) which(pkt []byte, sent map[uint32]*shot) (s *shot, answer string
 			return s, ""
 		}
 		switch _, was := upper(s.frame[14:]); {
-		case len(pkt) > len(s.frame)-14:
+		case len(pkt) > len(s.frame)-14 && (proto == 1 && l4[0] == 3 || proto == 58 && l4[0] == 1):
 			return s, "icmp"
+		case len(pkt) > len(s.frame)-14:
+			return nil, "" // a redirect: no refusal
 		case len(was) > 0 && was[0] != l4[0]:
 			return nil, "" // the host's answer to an echo request
 		}
@@ -407,7 +412,7 @@ func (c *court) clear() error {
 	if err := runInput("flush ruleset\n", "nft", "-f", "-"); err != nil {
 		return err
 	}
-	for tool, names := range map[string]string{"iptables-legacy-restore": "/proc/net/ip_tables_names", "ip6tables-legacy-restore": "/proc/net/ip6_tables_names"} {
+	for tool, names := range map[string]string{"iptables-legacy-restore": "/proc/thread-self/net/ip_tables_names", "ip6tables-legacy-restore": "/proc/thread-self/net/ip6_tables_names"} {
 		if b, err := os.ReadFile(names); err != nil || len(b) == 0 {
 			continue // no table of it was ever used here
 		}
