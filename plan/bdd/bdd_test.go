@@ -303,3 +303,15 @@ func TestConstantsCostNothing(t *testing.T) {
 		t.Errorf("a cube of 32 variables took %d nodes", made)
 	}
 }
+
+func TestBranch(t *testing.T) {
+	each(t, func(t *testing.T, d *dice, p pair) {
+		v, lo, hi, ok := d.s.Branch(p.n)
+		if ok != (p.n > True) {
+			t.Fatalf("ok is %v for %d", ok, p.n)
+		}
+		if ok && (lo != d.s.Restrict(p.n, v, false) || hi != d.s.Restrict(p.n, v, true) || lo == hi) {
+			t.Errorf("branches at %d are %d and %d", v, lo, hi)
+		}
+	})
+}

@@ -6,6 +6,12 @@ import (
 	"slices"
 )
 
+// Branch is the variable a tests first, and what a is where that is false and where it is true; ok is false for constants.
+func (s *Space) Branch(a Node) (v int, lo, hi Node, ok bool) {
+	n := &s.nodes[a]
+	return int(n.level), n.lo, n.hi, a > True
+}
+
 // Support lists the variables on which a depends, in their order.
 func (s *Space) Support(a Node) []int {
 	seen := map[Node]bool{}

@@ -1,0 +1,144 @@
+package trace
+
+import (
+	"reflect"
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// differ finds the rules in which two states differ. What both have is shared by pointer most of the time, so that
+// looking at it costs nothing.
+type differ struct {
+	chains map[[2]*chain]bool // compared
+	sets   map[[2]*schema.Set]bool
+	routes bool // addresses or routes differ: what asks for them may answer otherwise
+	rules  []changed
+	// whole says that something differs that no rule holds: a policy, or which chains there are.
+	whole bool
+}
+
+// changed is a rule that the other state has not, or not there.
+type changed struct {
+	c *chain
+	i int
+}
+
+// bases compares the base chains of a hook, in the order in which they run.
+func (d *differ) bases(before, after []*base) {
+	same := slices.EqualFunc(before, after, func(a, b *base) bool {
+		return a.id == b.id && a.c.c.Priority == b.c.c.Priority && a.drop == b.drop && a.nat == b.nat && a.route == b.route
+	})
+	if !same {
+		d.unlike(before, after)
+		return
+	}
+	for i := range before {
+		d.chain(before[i].c, after[i].c)
+	}
+}
+
+// unlike compares hooks that do not have the same base chains. One that is new and only stops packets opens nothing.
+func (d *differ) unlike(before, after []*base) {
+	var known []*base
+	for _, b := range after {
+		if slices.ContainsFunc(before, func(a *base) bool { return a.id == b.id }) || b.c.writes {
+			known = append(known, b)
+		}
+	}
+	if len(known) == len(after) {
+		d.whole = true
+		return
+	}
+	d.bases(before, known)
+}
+
+// chain compares two chains, and those that their rules lead to.
+func (d *differ) chain(before, after *chain) {
+	if before == after || d.chains[[2]*chain{before, after}] {
+		return
+	}
+	d.chains[[2]*chain{before, after}] = true
+	a, b := before.rules, after.rules
+	head := 0
+	for head < len(a) && head < len(b) && d.same(before, after, head, head) {
+		head++
+	}
+	tail := 0
+	for tail < len(a)-head && tail < len(b)-head && d.same(before, after, len(a)-1-tail, len(b)-1-tail) {
+		tail++
+	}
+	for i := head; i < len(a)-tail; i++ {
+		d.rules = append(d.rules, changed{before, i})
+	}
+	for i := head; i < len(b)-tail; i++ {
+		d.rules = append(d.rules, changed{after, i})
+	}
+}
+
+// same tells whether two rules do the same, the chains they lead to apart, which are compared too.
+func (d *differ) same(before, after *chain, i, k int) bool {
+	a, b := &before.rules[i], &after.rules[k]
+	if a.to-a.from != b.to-b.from || a.r != b.r && !reflect.DeepEqual(a.r.Exprs, b.r.Exprs) {
+		return false
+	}
+	for n := range a.to - a.from {
+		x, y := &before.ops[a.from+n], &after.ops[b.from+n]
+		if x.code != y.code || d.routes && x.code == opFIB || (x.set == nil) != (y.set == nil) || (x.chain == nil) != (y.chain == nil) {
+			return false
+		}
+		if x.set != nil && !d.set(x.set, y.set) {
+			return false
+		}
+		if x.chain != nil {
+			d.chain(x.chain, y.chain)
+		}
+	}
+	return true
+}
+
+// set compares sets that a rule looks into, and the chains to which they lead.
+func (d *differ) set(a, b *set) bool {
+	k := [2]*schema.Set{a.s, b.s}
+	same, known := d.sets[k]
+	if !known {
+		same = a.s == b.s || a.s.Flags == b.s.Flags && a.s.KeyLen == b.s.KeyLen && a.s.DataType == b.s.DataType &&
+			slices.Equal(a.s.Fields, b.s.Fields) && slices.EqualFunc(a.s.Elements, b.s.Elements, sameElement)
+		d.sets[k] = same
+	}
+	if same {
+		for i := range a.elemChain {
+			if x, y := a.elemChain[i], b.elemChain[i]; x != nil && y != nil {
+				d.chain(x, y)
+			} else if x != y {
+				return false
+			}
+		}
+	}
+	return same
+}
+
+func sameElement(a, b schema.Element) bool {
+	return slices.Equal(a.Key, b.Key) && slices.Equal(a.KeyEnd, b.KeyEnd) && a.CatchAll == b.CatchAll && slices.Equal(a.Data, b.Data) &&
+		(a.Verdict == b.Verdict || a.Verdict != nil && b.Verdict != nil && *a.Verdict == *b.Verdict)
+}
+
+// routing tells whether addresses, routes or policy rules differ between two states.
+func routing(before, after *schema.State) bool {
+	return differs[*schema.Address](before, after) || differs[*schema.Route](before, after) || differs[*schema.PolicyRule](before, after)
+}
+
+func differs[T schema.Object](before, after *schema.State) bool {
+	n := 0
+	for a := range schema.Each[T](before) {
+		b := after.Stored(a.Ref())
+		if b == nil || schema.Object(a) != b && !schema.Equal(a, b) {
+			return true
+		}
+		n++
+	}
+	for range schema.Each[T](after) {
+		n--
+	}
+	return n != 0
+}

@@ -1,0 +1,216 @@
+package trace
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/vmnet/vmnet/plan/bdd"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Opening is a set of packets that a hook lets through in one state and not in another.
+type Opening struct {
+	// Hook is as in Asked.
+	Hook string `json:"hook"`
+	// Packets says which, in the words of a rule.
+	Packets string `json:"packets"`
+	// Witness is one of them: "10.20.0.11:40000 > 203.0.113.10:22 tcp new in virbr-lab out eno1".
+	Witness string `json:"witness"`
+	// Share is how much they are of all packets of their family at the hook, from 0 to 1, each counting alike.
+	Share float64 `json:"share"`
+}
+
+// String prints "forward: from 10.20.0.0/24 to 203.0.113.10 tcp dport 443".
+func (o Opening) String() string { return o.Hook + ": " + o.Packets }
+
+// mostOpenings bounds how many openings of one hook are told apart.
+const mostOpenings = 8
+
+// Opened gives the packets that the hooks of after let through and those of before do not, but for those asked for: at
+// every hook of IP, of bridges and of devices, in the words of the packets as they are there. What counts beside the rules is
+// forwarding (of all and of each link) and whether bridged packets are shown to IP.
+//
+// It says too much rather than too little: a packet listed may die at another hook, or be none that can be; one that is
+// not listed goes where it went before. A match that nobody can foresee counts as holding where that would open something,
+// but for the same packet it is the same in both states. What the states' links, addresses and routes change is not
+// looked at, unless a rule asks for it. An error means that nothing is known.
+func Opened(before, after *Walker, asked []Asked) ([]Opening, error) {
+	o := &opener{before: before, after: after, asked: asked, space: bdd.New(0), routes: routing(before.state, after.state)}
+	for _, st := range o.stages() {
+		if err := o.stage(st); err != nil {
+			return nil, fmt.Errorf("compare what passes %s: %w", st.name, err)
+		}
+	}
+	return joined(o.list), nil
+}
+
+// opener compares two states.
+type opener struct {
+	before, after *Walker
+	asked         []Asked
+	space         *bdd.Space
+	routes        bool // addresses or routes differ
+	list          []said
+}
+
+// said is an Opening of one family.
+type said struct {
+	Opening
+	v6, placed bool // placed: it names addresses
+}
+
+// stage is a part of a hook between whose chains nothing but rules touches a packet: NAT, and the detour that bridged packets
+// take to IP, begin another.
+type stage struct {
+	name    string
+	hook    hook
+	v6      bool
+	bridged bool
+	dev     string // of ingress and egress
+	side    [2][]entry
+}
+
+// stages lists those of both states that hold chains.
+func (o *opener) stages() []*stage {
+	var out []*stage
+	add := func(name string, h hook, v6, bridged bool, dev string, a, b [][]entry) {
+		x, y := segments(a), segments(b)
+		for i := range max(len(x), len(y)) {
+			st := &stage{name: name, hook: h, v6: v6, bridged: bridged, dev: dev}
+			if i < len(x) {
+				st.side[0] = x[i]
+			}
+			if i < len(y) {
+				st.side[1] = y[i]
+			}
+			out = append(out, st)
+		}
+	}
+	for f := range 2 {
+		for h := range hooks {
+			add(hookNames[h], h, f == 1, false, "", o.before.groups[f][h], o.after.groups[f][h])
+			add("bridge "+hookNames[h], h, f == 1, true, "", o.before.bridge[h], o.after.bridge[h])
+		}
+		for _, dev := range bothKeys(o.before.ingress, o.after.ingress) {
+			add("ingress "+dev, prerouting, f == 1, false, dev, o.before.ingress[dev], o.after.ingress[dev])
+		}
+		for _, dev := range bothKeys(o.before.egress, o.after.egress) {
+			add("egress "+dev, postrouting, f == 1, false, dev, o.before.egress[dev], o.after.egress[dev])
+		}
+	}
+	return out
+}
+
+func bothKeys(a, b map[string][][]entry) []string {
+	var out []string
+	for k := range a {
+		out = append(out, k)
+	}
+	for k := range b {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// segments cuts a hook where something other than chains touches packets. Conntrack's look at them is left in: it adds
+// what a packet's state is.
+func segments(groups [][]entry) [][]entry {
+	out := [][]entry{nil}
+	for _, g := range groups {
+		for _, e := range g {
+			if e.kind == entryNAT || e.kind == entryCallIP {
+				out = append(out, nil)
+				continue
+			}
+			k := len(out) - 1
+			out[k] = append(out[k], e)
+		}
+	}
+	return out
+}
+
+// chains are the base chains of one side that see packets of the stage.
+func (st *stage) chains(side int) []*base {
+	var out []*base
+	for _, e := range st.side[side] {
+		if e.kind == entryChain && (st.bridged || st.dev != "" || familyMatches(e.base.c.t.t.Family, st.v6)) {
+			out = append(out, e.base)
+		}
+	}
+	return out
+}
+
+// stage compares one stage.
+func (o *opener) stage(st *stage) error {
+	d := &differ{chains: map[[2]*chain]bool{}, sets: map[[2]*schema.Set]bool{}, routes: o.routes}
+	d.bases(st.chains(0), st.chains(1))
+	routed := st.hook == forward && !st.bridged
+	if !d.whole && len(d.rules) == 0 && !(routed && o.switched(st.v6)) {
+		return nil
+	}
+	c := o.comparison(st)
+	defer o.space.Reset()
+	o.tell(c, c.x.Diff(c.compared(d), c.wanted()))
+	return c.x.Err()
+}
+
+// compared is what the stage opens, as far as there are words for it.
+func (c *comparison) compared(d *differ) bdd.Node {
+	opened := bdd.False
+	for _, pc := range c.regions(d) {
+		opened = c.x.Or(opened, c.opened(pc))
+	}
+	if c.st.hook == forward && !c.st.bridged {
+		opened = c.routed(opened)
+	}
+	return c.inWords(opened)
+}
+
+// tell puts a set into words.
+func (o *opener) tell(c *comparison, set bdd.Node) {
+	if set == bdd.False || c.x.Err() != nil {
+		return
+	}
+	as := c.aspects()
+	total := c.x.Share(c.inWords(c.possible))
+	parts, whole := slabs(c.x.Space, set, as, mostOpenings)
+	rest := set
+	add := func(part bdd.Node, text string, placed bool) {
+		o.list = append(o.list, said{Opening{
+			Hook: c.st.name, Packets: text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
+		}, c.st.v6, placed})
+	}
+	for _, p := range parts {
+		part := p.rest
+		for _, at := range p.at {
+			part = c.x.And(part, at)
+		}
+		rest = c.x.Diff(rest, part)
+		text, placed := phrase(c.x.Space, as, p.at)
+		add(part, text, placed)
+	}
+	if !whole && rest != bdd.False {
+		add(rest, "and more", true)
+	}
+}
+
+// joined makes the list: what is the same in IPv4 and IPv6 is said once.
+func joined(all []said) []Opening {
+	var out []Opening
+	for i, f := range all {
+		twin := func(g said) bool { return g.Hook == f.Hook && g.Packets == f.Packets && g.v6 != f.v6 }
+		switch k := slices.IndexFunc(all, twin); {
+		case f.placed:
+			out = append(out, f.Opening)
+		case k < 0:
+			f.Packets += map[bool]string{true: " in IPv6", false: " in IPv4"}[f.v6]
+			out = append(out, f.Opening)
+		case i < k:
+			out = append(out, f.Opening)
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Opening) int { return cmp.Compare(b.Share, a.Share) })
+	return out
+}

@@ -1,0 +1,156 @@
+package trace_test
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// boxed reads "forward: in virbr-lab to 10.0.0.0/8 tcp dport 22 ct 6", "…: all" for no limits.
+func boxed(tb testing.TB, s string) trace.Asked {
+	tb.Helper()
+	hook, text, _ := strings.Cut(s, ": ")
+	a := trace.Asked{Hook: hook, Box: trace.Box{V4: true, V6: true, Exact: true}}
+	w := strings.Fields(text)
+	for i := 0; i+1 < len(w); i += 2 {
+		switch v := w[i+1]; w[i] {
+		case "in":
+			a.Box.IIF = trace.Names{List: []string{v}}
+		case "out":
+			a.Box.OIF = trace.Names{List: []string{v}}
+		case "notin":
+			a.Box.IIF = trace.Names{List: []string{v}, Not: true}
+		case "from":
+			a.Box.Src = []netip.Prefix{netip.MustParsePrefix(v)}
+		case "to":
+			a.Box.Dst = []netip.Prefix{netip.MustParsePrefix(v)}
+		case "proto":
+			a.Box.Proto = v
+		case "sport", "dport":
+			n := netip.MustParseAddrPort("0.0.0.0:" + v).Port()
+			r := []schema.PortRange{{First: n, Last: n}}
+			if w[i] == "sport" {
+				a.Box.SPort = r
+			} else {
+				a.Box.DPort = r
+			}
+		case "ct":
+			a.Box.CT = map[string]uint32{"answers": 6, "new": 8}[v]
+		default:
+			tb.Fatalf("what is %q", w[i])
+		}
+	}
+	return a
+}
+
+func TestOpened(t *testing.T) {
+	t.Parallel()
+	const dockerish = lab + `
+		*filter
+		:FORWARD DROP
+		-A FORWARD -i docker0 -j ACCEPT
+		`
+	for _, c := range []struct {
+		name, before, after string
+		asked               []string
+		want                []string
+	}{
+		{"nothing changed", dockerish, dockerish, nil, nil},
+		{
+			"an accept", dockerish, dockerish + "-A FORWARD -s 10.20.0.0/24 -i virbr-lab -p tcp --dport 443 -j ACCEPT", nil,
+			[]string{"forward: in virbr-lab from 10.20.0.0/24 tcp dport 443"},
+		},
+		{
+			"an accept that is asked for", dockerish, dockerish + "-A FORWARD -s 10.20.0.0/24 -i virbr-lab -p tcp --dport 443 -j ACCEPT",
+			[]string{"forward: in virbr-lab from 10.20.0.0/24 proto tcp"},
+			nil,
+		},
+		{
+			"half of it is asked for", dockerish, dockerish + "-A FORWARD -s 10.20.0.0/24 -i virbr-lab -p tcp --dport 443 -j ACCEPT",
+			[]string{"forward: in virbr-lab from 10.20.0.0/25 proto tcp"},
+			[]string{"forward: in virbr-lab from 10.20.0.128/25 tcp dport 443"},
+		},
+		{
+			"asked for at another hook", dockerish, dockerish + "-A FORWARD -s 10.20.0.1/32 -j ACCEPT",
+			[]string{"input: from 10.20.0.1/32"},
+			[]string{"forward: in != docker0 from 10.20.0.1"},
+		},
+		{
+			"answers", dockerish, dockerish + "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+			[]string{"forward: out virbr-lab ct answers"},
+			[]string{"forward: in != docker0 out != virbr-lab ct state established,related in IPv4"},
+		},
+		{"a rule that can never be reached", dockerish, dockerish + "-A FORWARD -i docker0 -d 10.0.0.1 -j ACCEPT", nil, nil},
+		{
+			"a drop taken out", lab + "*filter\n-A FORWARD -d 10.20.0.11/32 -p tcp --dport 22 -j DROP", lab + "*filter\n", nil,
+			[]string{"forward: to 10.20.0.11 tcp dport 22"},
+		},
+		{
+			"what another table stops all the same is not opened", lab + "*filter\n-A FORWARD -d 10.20.0.11/32 -p tcp --dport 22 -j DROP\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i virbr-lab -j DROP",
+			lab + "*filter\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i virbr-lab -j DROP", nil,
+			[]string{"forward: in virbr-lab to 10.20.0.11 tcp dport 22"},
+		},
+		{
+			"a policy", lab + "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT", lab + "*filter\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT", nil,
+			[]string{"input: in != lo proto != tcp in IPv4", "input: in != lo tcp dport != 22 in IPv4"},
+		},
+		{
+			"forwarding", dockerish + "-A FORWARD -s 10.20.0.0/24 -j ACCEPT\nsysctl net.ipv4.ip_forward=0\nsysctl net.ipv4.conf.virbr-lab.forwarding=0\nsysctl net.ipv4.conf.eno1.forwarding=0\nsysctl net.ipv4.conf.vnet1.forwarding=0\nsysctl net.ipv4.conf.vnet2.forwarding=0",
+			dockerish + "-A FORWARD -s 10.20.0.0/24 -j ACCEPT", nil,
+			[]string{"forward: in docker0 in IPv4", "forward: in != docker0 from 10.20.0.0/24"},
+		},
+		{
+			"forwarding of one link", dockerish + "-A FORWARD -s 10.20.0.0/24 -j ACCEPT\nsysctl net.ipv4.conf.virbr-lab.forwarding=0",
+			dockerish + "-A FORWARD -s 10.20.0.0/24 -j ACCEPT", nil,
+			[]string{"forward: in virbr-lab from 10.20.0.0/24"},
+		},
+		{
+			"a chain of one's own", lab + "*filter\n:FORWARD DROP\n:A\n-A FORWARD -j A\n-A A -p tcp -j RETURN\n-A A -j ACCEPT", lab + "*filter\n:FORWARD DROP\n:A\n-A FORWARD -j A\n-A A -p tcp --dport 22 -j RETURN\n-A A -j ACCEPT", nil,
+			[]string{"forward: tcp dport != 22 in IPv4"},
+		},
+		{
+			"what nobody can foresee may let through", dockerish, dockerish + "-A FORWARD -d 10.20.0.11/32 -m limit -j ACCEPT", nil,
+			[]string{"forward: in != docker0 to 10.20.0.11"},
+		},
+		{
+			"but it is the same in both", dockerish + "-A FORWARD -d 10.20.0.11/32 -m limit -j ACCEPT", dockerish + "-A FORWARD -s 10.20.0.11/32 -j ACCEPT\n-A FORWARD -d 10.20.0.11/32 -m limit -j ACCEPT", nil,
+			[]string{"forward: in != docker0 from 10.20.0.11"},
+		},
+		{
+			"a mark for others to look at", lab + "*filter\n*mangle\n-A FORWARD -s 10.20.0.11/32 -j DROP", lab + "*filter\n*mangle\n-A FORWARD -s 10.20.0.12/32 -j MARK --set-mark 1\n-A FORWARD -s 10.20.0.11/32 -j DROP", nil,
+			[]string{"forward: from 10.20.0.12"},
+		},
+		{
+			"bridged", lab + "*bridge x\n:fwd filter forward 0 accept\n-A fwd -i vnet1 -j DROP", lab + "*bridge x\n:fwd filter forward 0 accept\n", nil,
+			[]string{"bridge forward: in vnet1"},
+		},
+		{
+			"legacy", lab + "*filter legacy\n:FORWARD DROP\n", lab + "*filter legacy\n:FORWARD DROP\n-A FORWARD -d 10.20.0.11/32 -j ACCEPT", nil,
+			[]string{"forward: to 10.20.0.11"},
+		},
+		{"more drops open nothing", lab + "*filter\n", lab + "*filter\n:FORWARD DROP\n-A FORWARD -i virbr-lab -j ACCEPT\n*inet x\n:in filter input 0 drop", nil, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var asked []trace.Asked
+			for _, a := range c.asked {
+				asked = append(asked, boxed(t, a))
+			}
+			got, err := trace.Opened(trace.New(parseState(t, c.before)), trace.New(parseState(t, c.after)), asked)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var texts []string
+			for _, o := range got {
+				texts = append(texts, o.String())
+				t.Logf("%s: %s, %.3g", o, o.Witness, o.Share)
+			}
+			if g, w := strings.Join(texts, "\n"), strings.Join(c.want, "\n"); g != w {
+				t.Errorf("opened\n%s\nwant\n%s", g, w)
+			}
+		})
+	}
+}
