@@ -21,10 +21,10 @@ type Grant struct {
 	Address string `json:"address"`
 	// Family is "ip" or "ip6"; "" for both. ufw keeps one rule for each family: there it is always set.
 	Family string `json:"family,omitempty"`
-	// Forward is true for routed packets, false for packets to the host itself.
+	// Forward is true for routed packets, false for packets to the host itself; or, with Out, for those it sends.
 	Forward bool   `json:"forward,omitempty"`
-	In      string `json:"in,omitempty"`  // interfaces as layer 3 sees them; "" for any. They need not exist
-	Out     string `json:"out,omitempty"` // routed packets only
+	In      string `json:"in,omitempty"` // interfaces as layer 3 sees them; "" for any. They need not exist
+	Out     string `json:"out,omitempty"`
 	// Src and Dst narrow it; the zero Prefix is any address of the family.
 	Src netip.Prefix `json:"src,omitzero"`
 	Dst netip.Prefix `json:"dst,omitzero"`
@@ -68,6 +68,17 @@ func (g *Grant) Add() []string {
 		return g.words("prepend", "allow")
 	}
 	return g.words("allow")
+}
+
+// Hook is where its packets are let through: "forward", "input" or "output".
+func (g *Grant) Hook() string {
+	switch {
+	case g.Forward:
+		return "forward"
+	case g.Out != "":
+		return "output"
+	}
+	return "input"
 }
 
 // Insert are the words of Add that put it at a place.

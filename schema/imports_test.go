@@ -19,6 +19,7 @@ var floor = map[string]int{
 	"schema/iptspec":               0,
 	"schema/nftconf":               0,
 	"schema/ruleset":               1,
+	"schema/ufwconf":               1,
 	"schema/config":                2,
 	"plan/bdd":                     0,
 	"plan/sim":                     2,

@@ -9,10 +9,11 @@ import (
 
 // createGrant asks a manager for a permission: the object, and the rules the manager makes of it.
 func (h *host) createGrant(g *schema.Grant) error {
-	if err := h.granted(g, true); err != nil {
+	made := schema.Clone(g).(*schema.Grant)
+	if err := h.granted(made, true); err != nil {
 		return err
 	}
-	h.put(schema.Clone(g))
+	h.put(made)
 	return nil
 }
 
@@ -28,7 +29,7 @@ func (h *host) deleteGrant(g *schema.Grant) error {
 	return nil
 }
 
-// granted makes or unmakes the rules of a grant in the manager's tables.
+// granted makes or unmakes the rules of a grant in the manager's tables, and notes where.
 func (h *host) granted(g *schema.Grant, there bool) error {
 	switch g.Manager {
 	case schema.ManagerUFW:
@@ -36,4 +37,15 @@ func (h *host) granted(g *schema.Grant, there bool) error {
 	default:
 		return fmt.Errorf("what %s makes of it: %w", g.Manager, ErrUnmodelled)
 	}
+}
+
+// grantPlace is where the rules go in a chain of n: in front, at their place, or at the end.
+func grantPlace(g *schema.Grant, n int) int {
+	switch g.Index {
+	case 0:
+		return n
+	case 1:
+		return 0
+	}
+	return min(max(g.Place, 0), n)
 }

@@ -11,83 +11,110 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/iptspec"
+	"github.com/vmnet/vmnet/schema/ufwconf"
 )
 
-// ufwRules makes or unmakes the rules that ufw has for a grant (ufw 0.36, backend_iptables.py, set_rule). While ufw is off
-// its chains are not there, and the grant is on its disk only.
+// ufwRules makes or unmakes what ufw has for a grant (ufw 0.36, backend_iptables.py, set_rule): its file, from which the
+// places of all grants follow, and while ufw is on the rule in the kernel.
 func (h *host) ufwRules(g *schema.Grant, there bool) error {
-	if err := ufwTakes(g); err != nil {
+	if err := ufwconf.Check(g); err != nil {
 		return err
+	}
+	file, _ := h.Get(schema.FileRef(ufwconf.Path(g.Family))).(*schema.File)
+	if file == nil {
+		return fmt.Errorf("what ufw has on its disk is not known: %w", ErrUnmodelled)
+	}
+	if v6 := h.Get(schema.FileRef("/etc/default/ufw")); g.Family == "ip6" && there && v6 != nil && !ipv6On(v6.(*schema.File).Content) {
+		return fmt.Errorf("ufw has IPv6 turned off: %w", unix.EINVAL)
 	}
 	t, c, err := h.ufwChain(g)
-	if err != nil || c == nil {
+	if err != nil {
 		return err
 	}
-	f := &schema.ForeignRule{Family: t.Family, Table: t.Name, Chain: c.Name, Legacy: t.Legacy}
-	rules := ufwRules(t, g)
+	rules := ufwconf.Parse(file.Content, g.Family)
+	if err := inStep(rules, c); err != nil {
+		return err
+	}
+	after := *file
 	if there {
-		if like := likeRules(c, rules); like != "" {
-			return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", like, fs.ErrExist)
+		for _, r := range rules {
+			if r.Same(g) {
+				return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", r.Text, fs.ErrExist)
+			}
 		}
-		return h.editChain(f, func(c *schema.Chain) error {
-			c.Rules = slices.Insert(c.Rules, grantPlace(g, len(c.Rules)), rules...)
-			return nil
-		})
+		after.Content = ufwconf.Insert(file.Content, g)
+	} else {
+		after.Content = ufwconf.Remove(file.Content, g)
 	}
+	h.put(&after)
+	h.numbered(after.Content, g)
+	if c == nil {
+		return nil
+	}
+	return h.editChain(&schema.ForeignRule{Family: t.Family, Table: t.Name, Chain: c.Name, Legacy: t.Legacy}, func(c *schema.Chain) error {
+		if there {
+			c.Rules = slices.Insert(c.Rules, g.Place, ufwRule(t, g))
+		} else {
+			c.Rules = slices.Delete(c.Rules, g.Place, g.Place+1)
+		}
+		return nil
+	})
+}
+
+// numbered brings the places of all grants up to date with ufw's file; of g as well, when it is there.
+func (h *host) numbered(content string, g *schema.Grant) {
+	for _, r := range ufwconf.Parse(content, g.Family) {
+		is := r.Grant()
+		if is == nil {
+			continue
+		}
+		if is.Ref() == g.Ref() {
+			g.Index, g.Place = is.Index, is.Place
+		} else if was, ok := h.Get(is.Ref()).(*schema.Grant); ok && *was != *is {
+			h.put(is)
+		}
+	}
+}
+
+// inStep refuses to foresee anything while the kernel does not have the rules that ufw has on its disk: ufw would load the
+// latter.
+func inStep(rules []ufwconf.Rule, c *schema.Chain) error {
+	if c == nil {
+		return nil
+	}
+	var want []string
 	for _, r := range rules {
-		f.Rule = *r
-		if _, standing := h.Get(f.Ref()).(*schema.ForeignRule); !standing {
-			continue // somebody flushed it: on the disk it is all the same
+		for _, l := range r.Live {
+			if strings.HasPrefix(l, "-A "+c.Name+" ") {
+				want = append(want, l)
+			}
 		}
-		if err := h.deleteRule(f); err != nil {
-			return err
+	}
+	if len(want) != len(c.Rules) {
+		return fmt.Errorf("ufw has %d rules for chain %s on its disk and %d are in the kernel, \"ufw reload\" puts it right: %w", len(want), c.Name, len(c.Rules), ErrUnmodelled)
+	}
+	for i, l := range want {
+		// Limits are printed with defaults that ufw does not write.
+		if live := "-A " + c.Name + " " + c.Rules[i].Text; !strings.Contains(l, "-m recent") && !strings.Contains(l, "-m limit") && !iptspec.Equal(l, live) {
+			return fmt.Errorf("ufw has %q on its disk and %q is in the kernel, \"ufw reload\" puts it right: %w", l, live, ErrUnmodelled)
 		}
 	}
 	return nil
 }
 
-// grantPlace is where the rules go in a chain of n: in front, at their place, or at the end.
-func grantPlace(g *schema.Grant, n int) int {
-	switch g.Index {
-	case 0:
-		return n
-	case 1:
-		return 0
-	}
-	return min(max(g.Place, 0), n)
-}
-
-// ufwTakes refuses what ufw refuses (common.py, UFWRule).
-func ufwTakes(g *schema.Grant) error {
-	for _, name := range []string{g.In, g.Out} {
-		if strings.ContainsFunc(name, func(r rune) bool { return !strings.ContainsRune(ufwName, r) }) {
-			return fmt.Errorf("ufw does not take the interface name %q: %w", name, unix.EINVAL)
+func ipv6On(settings string) bool {
+	for l := range strings.Lines(settings) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(l), "IPV6="); ok {
+			return strings.EqualFold(strings.Trim(v, `"'`), "yes")
 		}
 	}
-	v6 := g.Family == "ip6"
-	switch {
-	case g.Family != "ip" && !v6:
-		return fmt.Errorf("a grant of ufw is of one family: %w", unix.EINVAL)
-	case (g.Src.IsValid() && g.Src.Addr().Is6() != v6) || (g.Dst.IsValid() && g.Dst.Addr().Is6() != v6):
-		return fmt.Errorf("its addresses are not of family %s: %w", g.Family, unix.EINVAL)
-	case g.Proto != "" && g.Proto != "tcp" && g.Proto != "udp":
-		return fmt.Errorf("ufw has no rules for protocol %s: %w", g.Proto, unix.EINVAL)
-	case g.Ports != (schema.PortRange{}) && (g.Proto == "" || g.Ports.First == 0 || g.Ports.Last < g.Ports.First):
-		return fmt.Errorf("ufw does not take the ports %s of protocol %q: %w", g.Ports, g.Proto, unix.EINVAL)
-	case g.Out != "" && !g.Forward:
-		return fmt.Errorf("packets to the host leave by no interface: %w", unix.EINVAL)
-	case strings.ContainsAny(g.Address, "'\n"):
-		return fmt.Errorf("ufw does not take a comment with a quote in it: %w", unix.EINVAL)
-	}
-	return nil
+	return false
 }
-
-// ufwName are the characters of an interface name that ufw takes.
-const ufwName = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-.+,=%@"
 
 // ufwChain finds the chain that holds the rules of users, in whichever backend ufw uses; nil where ufw is off.
 func (h *host) ufwChain(g *schema.Grant) (*schema.Table, *schema.Chain, error) {
-	name := map[string]string{"ip": "ufw-user-", "ip6": "ufw6-user-"}[g.Family] + map[bool]string{true: "forward", false: "input"}[g.Forward]
+	name := ufwconf.Chain(g.Family, g.Hook())
 	var table *schema.Table
 	var chain *schema.Chain
 	for _, legacy := range []bool{false, true} {
@@ -103,30 +130,9 @@ func (h *host) ufwChain(g *schema.Grant) (*schema.Table, *schema.Chain, error) {
 	return table, chain, nil
 }
 
-// likeRules finds a rule in the chain that matches the same as one of rules, whatever it does then.
-func likeRules(c *schema.Chain, rules []*schema.Rule) string {
-	for _, r := range c.Rules {
-		for _, w := range rules {
-			if matchText(r.Text) == matchText(w.Text) {
-				return r.Text
-			}
-		}
-	}
-	return ""
-}
-
-// matchText is the rule without what it does.
-func matchText(text string) string {
-	before, _, ok := strings.Cut(text, "-j ")
-	if !ok {
-		return text
-	}
-	return strings.TrimSpace(before)
-}
-
-// ufwRules are the rules that ufw makes of a grant (common.py, format_rule), as the readers of either backend return them.
-func ufwRules(t *schema.Table, g *schema.Grant) []*schema.Rule {
-	return []*schema.Rule{{Text: ufwText(g), Exprs: ufwExprs(t, g), Packets: new(uint64)}}
+// ufwRule is the rule that ufw makes of a grant (common.py, format_rule), as the reader of either backend returns it.
+func ufwRule(t *schema.Table, g *schema.Grant) *schema.Rule {
+	return &schema.Rule{Text: ufwText(g), Exprs: ufwExprs(t, g), Packets: new(uint64)}
 }
 
 // ufwText is the rule as iptables -S prints it.

@@ -18,19 +18,19 @@ import (
 type Namespace struct {
 	host *providers.Host
 	work chan func()
+	root string // in front of the paths of files
 }
 
 // Netns makes a Namespace, which goes away with the test. TestMain has to call world.Main. Duplicate address detection is
 // off for new links, so that rows need not wait a second for each IPv6 address.
 func Netns(t testing.TB) *Namespace {
 	t.Helper()
-	n := &Namespace{work: make(chan func())}
-	root := t.TempDir()
+	n := &Namespace{work: make(chan func()), root: t.TempDir()}
 	ready := make(chan error)
 	var ended sync.WaitGroup
 	ended.Go(func() {
 		world.InNewHost(outside{t}, func() {
-			err := n.open(root)
+			err := n.open(n.root)
 			ready <- err
 			if err != nil {
 				return

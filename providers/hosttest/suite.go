@@ -62,7 +62,7 @@ func groups() map[string][]row {
 	return map[string][]row{
 		"link": linkRows(), "bridge": bridgeRows(), "port": portRows(), "tap": tapRows(), "address": addressRows(), "address6": address6Rows(),
 		"route": routeRows(), "route6": route6Rows(), "rule": ruleRows(), "neighbour": neighbourRows(), "sysctl": sysctlRows(),
-		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(), "xrule": xRuleRows(),
+		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(), "xrule": xRuleRows(), "grant": grantRows(),
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/ufwconf"
 )
 
 // ufw is the uncomplicated firewall, ufw(8), 0.36 and later.
@@ -19,42 +20,30 @@ type ufw struct {
 
 func (*ufw) name() string { return schema.ManagerUFW }
 
-// The files that hold ufw's rules (backend_iptables.py): one for each family.
-var ufwFiles = []struct{ family, path, chain string }{
-	{"ip", "/etc/ufw/user.rules", "ufw-user-"},
-	{"ip6", "/etc/ufw/user6.rules", "ufw6-user-"},
-}
-
-// tuples reads the rules of one family; none where ufw is not installed.
-func (u *ufw) tuples(family string) ([]tuple, error) {
-	for _, f := range ufwFiles {
-		if f.family != family {
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join("/", u.root, f.path))
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("read ufw's rules: %w", err)
-		}
-		return parseTuples(string(b), f.family, f.chain), nil
+// rules reads the rules of one family; none where ufw is not installed.
+func (u *ufw) rules(family string) ([]ufwconf.Rule, error) {
+	b, err := os.ReadFile(filepath.Join("/", u.root, ufwconf.Path(family)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	return nil, fmt.Errorf("ufw has no rules of family %q: %w", family, fs.ErrInvalid)
+	if err != nil {
+		return nil, fmt.Errorf("read ufw's rules: %w", err)
+	}
+	return ufwconf.Parse(string(b), family), nil
 }
 
 func (u *ufw) read(ctx context.Context) ([]*schema.Grant, error) {
 	var all []*schema.Grant
-	for _, f := range ufwFiles {
+	for _, family := range []string{"ip", "ip6"} {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("read: %w", context.Cause(ctx))
 		}
-		tuples, err := u.tuples(f.family)
+		rules, err := u.rules(family)
 		if err != nil {
 			return nil, err
 		}
-		for _, t := range tuples {
-			if g := t.grant(); g != nil {
+		for _, r := range rules {
+			if g := r.Grant(); g != nil {
 				all = append(all, g)
 			}
 		}
@@ -64,17 +53,20 @@ func (u *ufw) read(ctx context.Context) ([]*schema.Grant, error) {
 
 // add makes the grant. ufw holds one rule for a flow and would overwrite another's action and comment: that is refused.
 func (u *ufw) add(ctx context.Context, g *schema.Grant) error {
-	tuples, err := u.tuples(g.Family)
+	if err := ufwconf.Check(g); err != nil {
+		return err
+	}
+	rules, err := u.rules(g.Family)
 	if err != nil {
 		return err
 	}
-	for _, t := range tuples {
-		if t.plain() && sameFlow(t.flow, *g) {
-			return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", t.line, fs.ErrExist)
+	for _, r := range rules {
+		if r.Same(g) {
+			return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", r.Text, fs.ErrExist)
 		}
 	}
 	words := g.Add()
-	if g.Index > 1 && g.Index <= len(tuples) {
+	if g.Index > 1 && g.Index <= len(rules) {
 		if words, err = u.insertWords(g); err != nil {
 			return err
 		}
@@ -89,7 +81,7 @@ func (u *ufw) add(ctx context.Context, g *schema.Grant) error {
 func (u *ufw) insertWords(g *schema.Grant) ([]string, error) {
 	number := g.Index
 	if g.Family == "ip6" {
-		v4, err := u.tuples("ip")
+		v4, err := u.rules("ip")
 		if err != nil {
 			return nil, err
 		}
@@ -121,13 +113,13 @@ func (u *ufw) remove(ctx context.Context, g *schema.Grant) error {
 
 // check tells whether the grant is there, or is not: ufw exits with 0 also when it did nothing.
 func (u *ufw) check(g *schema.Grant, there bool) error {
-	tuples, err := u.tuples(g.Family)
+	rules, err := u.rules(g.Family)
 	if err != nil {
 		return err
 	}
 	found := false
-	for _, t := range tuples {
-		if live := t.grant(); live != nil && live.Ref() == g.Ref() {
+	for _, r := range rules {
+		if live := r.Grant(); live != nil && live.Ref() == g.Ref() {
 			found = true
 		}
 	}
