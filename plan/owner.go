@@ -112,7 +112,7 @@ func (sig signature) wrote(s *schema.State, t *schema.Table, c *schema.Chain, ru
 	}
 	for _, e := range rule.Exprs {
 		if e.Verdict != nil && e.Verdict.Chain != "" && matchName(sig.chains, e.Verdict.Chain) {
-			return fmt.Sprintf("it leads to chain %s", e.Verdict.Chain)
+			return "it leads to chain " + e.Verdict.Chain
 		}
 		if set := setOf(e); set != "" && matchName(sig.sets, set) {
 			return "set " + set

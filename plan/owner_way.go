@@ -107,9 +107,12 @@ func firewalldWay(w wish) string {
 		}
 		return '-'
 	}, w.address)
-	p = p[:min(len(p), 17)] // the longest name that a policy may have
-	return fmt.Sprintf("firewall-cmd --permanent --new-policy=%s && firewall-cmd --permanent --policy=%s --add-ingress-zone=%s --add-egress-zone=%s --add-rich-rule='%s' && firewall-cmd --reload",
-		p, p, zoneOf(w.state, w.in), zoneOf(w.state, w.out), rule)
+	p = p[:min(len(p), 18)] // firewalld takes no longer names
+	commands := []string{
+		"--new-policy=" + p, "--policy=" + p + " --add-ingress-zone=" + zoneOf(w.state, w.in), "--policy=" + p + " --add-egress-zone=" + zoneOf(w.state, w.out),
+		"--policy=" + p + " --add-rich-rule='" + rule + "'",
+	}
+	return "firewall-cmd --permanent " + strings.Join(commands, " && firewall-cmd --permanent ") + " && firewall-cmd --reload"
 }
 
 // zoneOf is the zone of an interface, by firewalld's own live rules; else the default zone of its file.

@@ -168,7 +168,7 @@ done >"$dir/native.nft"
 sed -i '/^#/d; s/\[[0-9]*:[0-9]*\]$/[0:0]/' "$dir"/*.save
 find "$dir" -name '*.save' -size 0 -delete; find "$dir" -name native.nft -size 0 -delete
 "$VMNET" snapshot --json | python3 -c '
-import json, sys
+import json, re, sys
 s = json.load(sys.stdin)
 def slim(o):
     if isinstance(o, list): return [slim(x) for x in o]
@@ -179,5 +179,7 @@ def lines(o): return "[\n" + ",\n".join(o) + "]"
 def chain(c): return line(c) if not c.get("rules") else line({k: v for k, v in c.items() if k != "rules"})[:-1] + ",\"rules\":" + lines(map(line, c["rules"])) + "}"
 def table(t): return line(t) if not t.get("chains") else line({k: v for k, v in t.items() if k != "chains"})[:-1] + ",\"chains\":" + lines(map(chain, t["chains"])) + "}"
 s = slim(s); objects = s.pop("objects")
-print(line(s)[:-1] + ",\"objects\":{" + ",\n".join(line(k) + ":" + lines(map(table, v)) for k, v in objects.items()) + "}}")' >"$dir/host.json"
+word = sys.argv[1].split("-")[0].replace("nwfilter", "libvirt") # of the files, those of the program: others are installed here and not at work
+objects["file"] = [dict(f, content=re.sub("<uuid>.*?</uuid>", "<uuid>00000000-0000-4000-8000-000000000000</uuid>", f["content"])) for f in objects.get("file", []) if word in f["path"] or f["path"] == "/etc/nftables.conf"]
+print(line(s)[:-1] + ",\"objects\":{" + ",\n".join(line(k) + ":" + lines(map(table, v)) for k, v in objects.items() if v) + "}}")' "$owner" >"$dir/host.json"
 echo "$version, $(date -u +%Y-%m-%d), kernel $(uname -r | cut -d- -f1): record.sh $owner" >"$dir/README"
