@@ -75,6 +75,8 @@ type LinkFacts struct {
 	PermMAC   string `json:"perm_mac,omitempty"`
 	// ParentIndex is IFLA_LINK: the veth's peer, the macvlan's or VLAN's lower device; 0 for none.
 	ParentIndex int `json:"parent_index,omitempty"`
+	// ParentElsewhere says that ParentIndex counts in another network namespace.
+	ParentElsewhere bool `json:"parent_elsewhere,omitempty"`
 	// TxTimeouts sums queues/tx-*/tx_timeout: how often the kernel's watchdog saw a queue make no progress.
 	TxTimeouts uint64 `json:"tx_timeouts,omitempty"`
 	// TxQueueStopped is true when a transmit queue holds bytes that do not leave (byte queue limits report in-flight
@@ -87,6 +89,14 @@ type LinkFacts struct {
 	// MTUSet is true when the MTU of a bridge was set on purpose, so that it no longer follows its ports'. The kernel
 	// does not tell: it is false in what was read, and true where a Change set it (plan/sim).
 	MTUSet bool `json:"mtu_set,omitempty"`
+	// Tag is of a link of type "vlan", else nil.
+	Tag *VLANTag `json:"tag,omitempty"`
+	// BridgeFacts are of a bridge, PortFacts of a bridge's port; else nil.
+	BridgeFacts *BridgeFacts `json:"bridge,omitempty"`
+	PortFacts   *PortFacts   `json:"port,omitempty"`
+	// VLANs are of a bridge with vlan_filtering and of its ports. Nil: the bridge does not filter, or they could not be
+	// read (Linux before 5.6).
+	VLANs *VLANs `json:"vlans,omitempty"`
 }
 
 // LinkConf4 are the per-link sysctls net.ipv4.conf.<link>.*, as IFLA_INET_CONF carries them with every link.

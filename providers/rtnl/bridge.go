@@ -64,7 +64,7 @@ func decodeBridge(data []byte) *schema.Bridge {
 }
 
 // decodePort reads IFLA_BRPORT_* (net/bridge/br_netlink.c, br_port_fill_attrs).
-func decodePort(data []byte) *schema.Port {
+func decodePort(data []byte) (*schema.Port, *schema.PortFacts) {
 	p := &struct { // one allocation: hosts have thousands of ports
 		port  schema.Port
 		state string
@@ -75,7 +75,9 @@ func decodePort(data []byte) *schema.Port {
 	for i, f := range flags {
 		*f.field = &p.on[i]
 	}
+	var facts *schema.PortFacts
 	for t, v := range attrs(data) {
+		facts = portFact(facts, t, v)
 		if t == unix.IFLA_BRPORT_STATE {
 			p.state = portState(u8(v))
 		}
@@ -85,7 +87,7 @@ func decodePort(data []byte) *schema.Port {
 			}
 		}
 	}
-	return &p.port
+	return &p.port, facts
 }
 
 // portStates are BR_STATE_* (include/uapi/linux/if_bridge.h), as bridge(8) spells them.

@@ -60,6 +60,8 @@ func decodeLink(b []byte) (rawLink, bool) {
 			raw.master = int(u32(v))
 		case unix.IFLA_LINK:
 			f.ParentIndex = int(int32(u32(v)))
+		case unix.IFLA_LINK_NETNSID:
+			f.ParentElsewhere = true
 		case unix.IFLA_GROUP:
 			f.Group = u32(v)
 		case unix.IFLA_CARRIER:
@@ -109,11 +111,14 @@ func decodeLinkInfo(b []byte, l *schema.Link) {
 		l.Type = tunType(data)
 	case "bridge":
 		l.Type, l.Bridge = kind, decodeBridge(data)
+		l.Facts.BridgeFacts = decodeBridgeFacts(data)
+	case "vlan":
+		l.Type, l.Facts.Tag = kind, decodeTag(data)
 	default:
 		l.Type = kind
 	}
 	if slave == "bridge" {
-		l.Port = decodePort(slaveData)
+		l.Port, l.Facts.PortFacts = decodePort(slaveData)
 	}
 }
 

@@ -109,6 +109,9 @@ func (p *Provider) readLinks(ctx context.Context) ([]rawLink, error) {
 		}
 		p.sys.pinned(l.Link)
 	}
+	if err := p.readVLANs(ctx, links, byIndex); err != nil {
+		return nil, err
+	}
 	p.sys.queues(ctx, plain)
 	return links, nil
 }
