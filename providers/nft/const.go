@@ -42,6 +42,8 @@ const (
 	nftaConnlimitCount = 1 // NFTA_CONNLIMIT_COUNT
 	nftaConnlimitFlags = 2 // NFTA_CONNLIMIT_FLAGS
 
+	nftaOsfFlags = 3 // NFTA_OSF_FLAGS
+
 	nftaFlowTableName = 1 // NFTA_FLOW_TABLE_NAME
 
 	nftaDynsetExpressions = 10 // NFTA_DYNSET_EXPRESSIONS

@@ -199,7 +199,7 @@ func (d *exprDecoder) quota() {
 		q.over = d.u32()&unix.NFT_QUOTA_F_INV != 0
 		q.keep.u32(d.typ, d.u32()&unix.NFT_QUOTA_F_INV)
 	}
-	d.e.Opaque, d.e.Text = q.keep.b, "quota until "+byteSize(q.bytes)
+	d.e.Opaque, d.e.Text = q.keep.b, "quota "+byteSize(q.bytes)
 	if q.over {
 		d.e.Text = "quota over " + byteSize(q.bytes)
 	}

@@ -102,8 +102,10 @@ func encodeExthdr(b *builder, e *schema.Expr) error {
 	}
 	b.reg(unix.NFTA_EXTHDR_DREG, e.DReg)
 	b.u8(unix.NFTA_EXTHDR_TYPE, byte(e.Type))
-	b.u32(unix.NFTA_EXTHDR_OFFSET, e.Offset)
-	b.u32(unix.NFTA_EXTHDR_LEN, e.Len)
+	if e.DReg != 0 || e.SReg != 0 { // else the option is stripped
+		b.u32(unix.NFTA_EXTHDR_OFFSET, e.Offset)
+		b.u32(unix.NFTA_EXTHDR_LEN, e.Len)
+	}
 	b.optional(unix.NFTA_EXTHDR_FLAGS, e.Flags)
 	b.u32(unix.NFTA_EXTHDR_OP, op)
 	b.reg(unix.NFTA_EXTHDR_SREG, e.SReg)

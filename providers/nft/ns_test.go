@@ -147,7 +147,7 @@ func listing(text string) map[string][]string {
 		case len(f) == 3 && f[0] == "chain":
 			chain = table + " " + f[1]
 			out[chain] = nil
-		case len(f) == 3 && (f[0] == "set" || f[0] == "map" || f[0] == "quota") || len(f) == 3 && f[0] == "counter" && f[2] == "{":
+		case strings.HasSuffix(line, "{"): // a set, a map or another object
 			chain = ""
 		case line == "" || line == "}" || chain == "" || f[0] == "type" || f[0] == "comment":
 		default:

@@ -16,6 +16,10 @@ type field struct {
 	typ  uint32
 	big  bool // kept in network order
 	mask []byte
+	// shift is how many bits lie behind a field that does not end with a byte.
+	shift int
+	// size is how many bytes it takes of a key; 0: what its type takes.
+	size int
 	// prefix is the full length of an address of which only the first bytes are compared; 0 when all are.
 	prefix int
 }
@@ -29,7 +33,7 @@ func (w *ruleText) field(c *cell) (field, bool) {
 	if c.text != "" {
 		return field{text: c.text, typ: c.typ, big: true}, c.mask == nil
 	}
-	if c.load == nil || len(bytes.Trim(c.xor, "\x00")) > 0 || c.swapped && c.load.Name != "meta" {
+	if c.load == nil || len(bytes.Trim(c.xor, "\x00")) > 0 || c.swapped && !hostOrder(c.load) {
 		return field{}, false
 	}
 	f := field{mask: c.mask}
@@ -59,9 +63,38 @@ func (w *ruleText) field(c *cell) (field, bool) {
 		if l.Offset != 0 {
 			f.text += fmt.Sprintf(" offset %d", l.Offset)
 		}
+		f.big = c.swapped
 		return f, c.mask == nil
+	case "hash":
+		return w.hashField(f, l, c)
 	}
 	return f, false
+}
+
+// hostOrder tells whether an expression leaves a number in the order of the machine.
+func hostOrder(e *schema.Expr) bool {
+	return e.Name == "meta" || e.Name == "ct" || e.Name == "numgen" || e.Name == "hash"
+}
+
+// hashField is "jhash ip saddr . tcp dport mod 8", "symhash mod 2".
+func (w *ruleText) hashField(f field, l *schema.Expr, c *cell) (field, bool) {
+	text := l.Op
+	if c.hashed != "" {
+		text += " " + c.hashed
+	}
+	text += fmt.Sprintf(" mod %d", l.Size)
+	seed := ""
+	for a := (attrs{b: l.Opaque}); a.next(); {
+		if a.typ == unix.NFTA_HASH_SEED && l.Op == "jhash" {
+			seed = fmt.Sprintf(" seed 0x%x", a.u32())
+		}
+	}
+	text += seed
+	if l.Offset != 0 {
+		text += fmt.Sprintf(" offset %d", l.Offset)
+	}
+	f.text, f.typ, f.big = text, typeInteger, c.swapped
+	return f, c.mask == nil
 }
 
 // keyText is "iifname", "meta mark", "ct state", "ct original ip saddr".
@@ -77,8 +110,11 @@ func (w *ruleText) keyText(e *schema.Expr) string {
 	if e.Dir != "" {
 		words = append(words, e.Dir)
 	}
-	if e.Family != "" {
+	switch {
+	case e.Family != "":
 		words = append(words, e.Family)
+	case e.Key == "saddr" || e.Key == "daddr":
+		words = append(words, w.l3)
 	}
 	return strings.Join(append(words, strings.Replace(e.Key, "proto_", "proto-", 1)), " ")
 }
@@ -104,15 +140,23 @@ func (w *ruleText) keyType(e *schema.Expr) (typ uint32, big, ok bool) {
 			return typeInetService, true, true
 		case "protocol":
 			return typeInetProto, true, true
-		case "zone":
+		case "zone", "bytes", "packets", "avgpkt":
 			return typeInteger, false, true
+		case "id":
+			return typeInteger, true, true
+		case "expiration":
+			return typeTime, false, true
+		case "helper":
+			return typeIfName, false, true
+		case "l3proto":
+			return typeNFProto, true, true
 		}
 		return 0, false, false
 	}
 	switch e.Key {
-	case "iifname", "oifname", "ibrname", "obrname":
+	case "iifname", "oifname", "ibrname", "obrname", "iifkind", "oifkind", "sdifname":
 		return typeIfName, false, true
-	case "iif", "oif":
+	case "iif", "oif", "sdif":
 		return typeIfIndex, false, true
 	case "l4proto":
 		return typeInetProto, true, true
@@ -124,8 +168,18 @@ func (w *ruleText) keyType(e *schema.Expr) (typ uint32, big, ok bool) {
 		return typeMark, false, true
 	case "pkttype":
 		return typePktType, false, true
-	case "skuid", "skgid", "length", "cpu", "iifgroup", "oifgroup", "priority":
+	case "iifgroup", "oifgroup":
+		return typeDevgroup, false, true
+	case "priority":
+		return typeClassID, false, true
+	case "skuid", "skgid", "length", "cpu", "cgroup", "rtclassid":
 		return typeInteger, false, true
+	case "random":
+		return typeInteger, true, true
+	case "ipsec":
+		return typeExists, true, true
+	case "day":
+		return typeDay, true, true
 	case "iiftype", "oiftype":
 		return typeARPHRD, false, true
 	case "nftrace":
@@ -136,72 +190,74 @@ func (w *ruleText) keyType(e *schema.Expr) (typ uint32, big, ok bool) {
 
 // payloadField names a field of a header, and leaves out the statement that a field of that header implies.
 func (w *ruleText) payloadField(f field, l *schema.Expr) (field, bool) {
-	f.big = true
-	name, typ, prefix, ok := "", uint32(0), 0, false
+	var ok bool
 	switch l.Base {
 	case "link":
-		if name, typ, ok = linkField(l); ok && typ == typeEtherAddr {
-			defer w.dropL2()
+		f, ok = pickField(f, l, linkFields())
+		switch {
+		case !ok:
+		case f.text == "vlan type":
+		case strings.HasPrefix(f.text, "vlan"):
+			w.dropL3()
+		default:
+			w.dropL2()
 		}
 	case "network":
-		name, typ, prefix, ok = w.networkField(l, f.mask)
-		if ok {
-			defer w.dropL3()
+		if f, ok = w.networkField(f, l); ok {
+			w.dropL3()
 		}
 	case "transport":
-		name, typ, ok = w.transportField(l)
-		if ok && !strings.HasPrefix(name, "th ") {
-			defer w.dropL4()
+		if f, ok = pickField(f, l, w.transportFields()); !ok && l.Len == 1 && l.Offset == 13 && w.l4 == unix.IPPROTO_TCP {
+			f.text, f.typ, f.big, ok = "tcp flags", typeTCPFlag, true, true // under any mask
 		}
-		if ok && strings.HasPrefix(name, "icmp") {
-			defer w.dropL3() // ICMP is of IPv4, ICMPv6 of IPv6
+		if ok && !strings.HasPrefix(f.text, "th ") {
+			w.dropL4()
+		}
+		if ok && strings.HasPrefix(f.text, "icmp") {
+			w.dropL3() // ICMP is of IPv4, ICMPv6 of IPv6
+		}
+		switch f.text {
+		case "icmp mtu", "icmp gateway", "icmpv6 mtu", "icmpv6 parameter-problem", "icmpv6 max-delay":
+			w.drop(&w.icmpdep)
 		}
 	}
-	f.text, f.typ, f.prefix = name, typ, prefix
-	if typ == typeDSCP {
-		f.mask = nil
+	if !ok && w.raw {
+		return rawField(f, l)
 	}
 	return f, ok
 }
 
-func linkField(l *schema.Expr) (string, uint32, bool) {
-	switch [2]uint32{l.Offset, l.Len} {
-	case [2]uint32{0, 6}:
-		return "ether daddr", typeEtherAddr, true
-	case [2]uint32{6, 6}:
-		return "ether saddr", typeEtherAddr, true
-	case [2]uint32{12, 2}:
-		return "ether type", typeEtherType, true
+// rawField is what has no name: "@nh,96,32".
+func rawField(f field, l *schema.Expr) (field, bool) {
+	base := map[string]string{"link": "ll", "network": "nh", "transport": "th", "inner": "ih"}[l.Base]
+	if base == "" {
+		return f, false
 	}
-	return "", 0, false
+	f.typ, f.big = typeHex, true
+	f.text = fmt.Sprintf("@%s,%d,%d", base, l.Offset*8, l.Len*8)
+	return f, true
 }
 
-// networkField names a field of IPv4, IPv6 or ARP. An address may be cut short: see field.prefix.
-func (w *ruleText) networkField(l *schema.Expr, mask []byte) (name string, typ uint32, prefix int, ok bool) {
-	at := [2]uint32{l.Offset, l.Len}
-	switch w.l3 {
-	case "ip":
-		switch {
-		case l.Offset == 12 && l.Len <= 4:
-			return "ip saddr", typeIPAddr, cut(l.Len, 4), true
-		case l.Offset == 16 && l.Len <= 4:
-			return "ip daddr", typeIPAddr, cut(l.Len, 4), true
-		}
-		name, typ, ok = ipField(at, mask)
-	case "ip6":
-		switch {
-		case l.Offset == 8 && l.Len <= 16:
-			return "ip6 saddr", typeIP6Addr, cut(l.Len, 16), true
-		case l.Offset == 24 && l.Len <= 16:
-			return "ip6 daddr", typeIP6Addr, cut(l.Len, 16), true
-		}
-		name, typ, ok = ip6Field(at, mask)
-	case "arp":
-		if at == [2]uint32{6, 2} {
-			return "arp operation", typeARPOp, 0, mask == nil
+// networkField names a field of IPv4, IPv6 or ARP. An address may be cut short (see field.prefix), or under a mask.
+func (w *ruleText) networkField(f field, l *schema.Expr) (field, bool) {
+	for _, a := range []struct {
+		l3, name string
+		off, n   uint32
+		typ      uint32
+	}{
+		{"ip", "ip saddr", 12, 4, typeIPAddr},
+		{"ip", "ip daddr", 16, 4, typeIPAddr},
+		{"ip6", "ip6 saddr", 8, 16, typeIP6Addr},
+		{"ip6", "ip6 daddr", 24, 16, typeIP6Addr},
+		{"arp", "arp saddr ip", 14, 4, typeIPAddr},
+		{"arp", "arp daddr ip", 24, 4, typeIPAddr},
+	} {
+		if w.l3 == a.l3 && l.Offset == a.off && l.Len <= a.n {
+			f.text, f.typ, f.big, f.prefix = a.name, a.typ, true, cut(l.Len, int(a.n))
+			return f, true
 		}
 	}
-	return name, typ, 0, ok
+	return pickField(f, l, networkFields(w.l3))
 }
 
 func cut(n uint32, full int) int {
@@ -209,75 +265,6 @@ func cut(n uint32, full int) int {
 		return full
 	}
 	return 0
-}
-
-func ipField(at [2]uint32, mask []byte) (string, uint32, bool) {
-	switch at {
-	case [2]uint32{1, 1}:
-		return "ip dscp", typeDSCP, bytes.Equal(mask, []byte{0xfc})
-	case [2]uint32{2, 2}:
-		return "ip length", typeInteger, mask == nil
-	case [2]uint32{4, 2}:
-		return "ip id", typeInteger, mask == nil
-	case [2]uint32{6, 2}:
-		return "ip frag-off", typeInteger, true
-	case [2]uint32{8, 1}:
-		return "ip ttl", typeInteger, mask == nil
-	case [2]uint32{9, 1}:
-		return "ip protocol", typeInetProto, mask == nil
-	}
-	return "", 0, false
-}
-
-func ip6Field(at [2]uint32, mask []byte) (string, uint32, bool) {
-	switch at {
-	case [2]uint32{0, 2}:
-		return "ip6 dscp", typeDSCP, bytes.Equal(mask, []byte{0x0f, 0xc0})
-	case [2]uint32{4, 2}:
-		return "ip6 length", typeInteger, mask == nil
-	case [2]uint32{6, 1}:
-		return "ip6 nexthdr", typeInetProto, mask == nil
-	case [2]uint32{7, 1}:
-		return "ip6 hoplimit", typeInteger, mask == nil
-	}
-	return "", 0, false
-}
-
-// transportField names a field of the transport header; "th" stands for one that is not known.
-func (w *ruleText) transportField(l *schema.Expr) (string, uint32, bool) {
-	proto := ""
-	switch w.l4 {
-	case unix.IPPROTO_TCP:
-		proto = "tcp"
-	case unix.IPPROTO_UDP:
-		proto = "udp"
-	case unix.IPPROTO_SCTP:
-		proto = "sctp"
-	case unix.IPPROTO_DCCP:
-		proto = "dccp"
-	case unix.IPPROTO_UDPLITE:
-		proto = "udplite"
-	case -1:
-		proto = "th"
-	}
-	at := [2]uint32{l.Offset, l.Len}
-	switch {
-	case proto != "" && at == [2]uint32{0, 2}:
-		return proto + " sport", typeInetService, true
-	case proto != "" && at == [2]uint32{2, 2}:
-		return proto + " dport", typeInetService, true
-	case proto == "tcp" && at == [2]uint32{13, 1}:
-		return "tcp flags", typeTCPFlag, true
-	case w.l4 == unix.IPPROTO_ICMP && at == [2]uint32{0, 1}:
-		return "icmp type", typeICMPType, true
-	case w.l4 == unix.IPPROTO_ICMP && at == [2]uint32{1, 1}:
-		return "icmp code", typeICMPCode, true
-	case w.l4 == unix.IPPROTO_ICMPV6 && at == [2]uint32{0, 1}:
-		return "icmpv6 type", typeICMP6Type, true
-	case w.l4 == unix.IPPROTO_ICMPV6 && at == [2]uint32{1, 1}:
-		return "icmpv6 code", typeICMP6Code, true
-	}
-	return "", 0, false
 }
 
 func fibField(f field, l *schema.Expr) (field, bool) {
@@ -302,16 +289,14 @@ func (w *ruleText) rtField(f field, l *schema.Expr) (field, bool) {
 		f.text, f.typ, f.big = "rt classid", typeInteger, false
 	case "nexthop4":
 		f.text, f.typ = "rt ip nexthop", typeIPAddr
-		if w.table.Family == "ip" {
-			f.text = "rt nexthop"
-		}
 		w.dropL3()
 	case "nexthop6":
 		f.text, f.typ = "rt ip6 nexthop", typeIP6Addr
-		if w.table.Family == "ip6" {
-			f.text = "rt nexthop"
-		}
 		w.dropL3()
+	case "ipsec":
+		f.text, f.typ = "rt ipsec", typeExists
+	case "tcpmss":
+		f.text, f.typ, f.big = "rt mtu", typeInteger, false
 	default:
 		return f, false
 	}
@@ -321,23 +306,39 @@ func (w *ruleText) rtField(f field, l *schema.Expr) (field, bool) {
 // typeExists is no type of libnftables: "exists" or "missing".
 const typeExists = 1 << 16
 
+// typeHex and typeHexByte are integers that nft writes in hexadecimal digits.
+const (
+	typeHex     = typeExists + 1
+	typeHexByte = typeExists + 2
+	typeDay     = typeExists + 3
+)
+
 func (w *ruleText) exthdrField(f field, l *schema.Expr) (field, bool) {
-	f.big = true
-	present := l.Flags&1 != 0
-	switch {
-	case l.Op == "tcpopt" && l.Type == 2 && present:
-		f.text, f.typ = "tcp option maxseg", typeExists
-	case l.Op == "tcpopt" && l.Type == 2 && l.Offset == 2 && l.Len == 2:
-		f.text, f.typ = "tcp option maxseg size", typeInteger
-	case l.Op == "ipv6" && present:
-		name := map[uint32]string{0: "hbh", 43: "rt", 44: "frag", 60: "dst", 135: "mh"}[l.Type]
-		if name == "" {
-			return f, false
-		}
-		f.text, f.typ = "exthdr "+name, typeExists
-		w.dropL3()
-	default:
+	var name, prefix string
+	var fields []headerField
+	switch l.Op {
+	case "tcpopt":
+		prefix = "tcp option "
+		name, fields = optionFields(l.Type)
+	case "ip":
+		prefix = "ip option "
+		name, fields = ipOptionFields(l.Type)
+	case "ipv6":
+		prefix, name, fields = "exthdr ", extensionNames[l.Type], extensionFields(l.Type)
+	}
+	if name == "" {
 		return f, false
 	}
+	if l.Flags&1 == 0 { // NFT_EXTHDR_F_PRESENT
+		f, ok := pickField(f, l, fields)
+		if ok && l.Op != "tcpopt" {
+			w.dropL3()
+		}
+		return f, ok
+	}
+	if l.Op != "tcpopt" {
+		w.dropL3()
+	}
+	f.text, f.typ, f.big = prefix+name, typeExists, true
 	return f, f.mask == nil
 }

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -15,7 +17,7 @@ func (p *printer) nft(r *schema.Rule) (text string, ok bool) {
 	if len(p.lowered[r]) > 0 {
 		return "", false
 	}
-	w := &ruleText{printer: p, exprs: r.Exprs, l3: p.table.Family, l4: -1, l2dep: -1, l3dep: -1, l4dep: -1}
+	w := &ruleText{printer: p, exprs: r.Exprs, l3: p.table.Family, l4: -1, icmp: -1, l2dep: -1, l3dep: -1, l4dep: -1, icmpdep: -1}
 	for w.i < len(w.exprs) {
 		e := &w.exprs[w.i]
 		w.i++
@@ -48,18 +50,23 @@ type ruleText struct {
 	// when a field of the header follows.
 	l3                  string
 	l4                  int
+	raw                 bool // say what has no name by its place
+	icmp                int  // the type of ICMP, -1 when not known
 	l2dep, l3dep, l4dep int
+	icmpdep             int
 	loads               []*bool
 }
 
 // cell is what a register holds.
 type cell struct {
-	load *schema.Expr
-	mask []byte // of a bitwise, with xor
-	xor  []byte
-	text string // of a map's result
-	typ  uint32 // its type
-	data []byte // of an immediate
+	load   *schema.Expr
+	mask   []byte // of a bitwise, with xor
+	xor    []byte
+	text   string // of a map's result
+	typ    uint32 // its type
+	data   []byte // of an immediate
+	hashed string // what a hash is made of
+	joined bool   // the result of the map is a concatenation
 	// swapped says that a number was turned to network order.
 	swapped bool
 	// used says that something was done with it. A load that nothing uses still ends the rule when it fails, and nft has no
@@ -111,8 +118,19 @@ func (w *ruleText) at(reg uint32) *cell {
 
 func (w *ruleText) take(e *schema.Expr) bool {
 	switch e.Name {
-	case "payload", "rt", "fib", "socket", "exthdr", "numgen":
+	case "exthdr":
+		if e.DReg == 0 && e.Op == "tcpopt" && len(e.Opaque) == 0 {
+			name, _ := optionFields(e.Type)
+			w.say("reset tcp option %s", name)
+			return name != ""
+		}
 		return len(e.Opaque) == 0 && w.store(e.DReg, &cell{load: e})
+	case "payload", "rt", "fib", "socket", "numgen":
+		return len(e.Opaque) == 0 && w.store(e.DReg, &cell{load: e})
+	case "hash":
+		return w.hash(e)
+	case "payload_w":
+		return w.payloadWrite(e)
 	case "meta", "ct":
 		if e.Write {
 			return w.write(e)
@@ -138,7 +156,7 @@ func (w *ruleText) take(e *schema.Expr) bool {
 
 func (w *ruleText) byteorder(e *schema.Expr) bool {
 	c := w.at(e.SReg)
-	if c == nil || c.load == nil || c.mask != nil || e.Op != "hton" || len(e.Opaque) > 0 || e.Size != 4 && e.Size != 2 {
+	if c == nil || c.load == nil || c.mask != nil || e.Op != "hton" || len(e.Opaque) > 0 || e.Size != 4 && e.Size != 2 && e.Size != 8 {
 		return false
 	}
 	n := *c
@@ -181,74 +199,16 @@ func (w *ruleText) statement(e *schema.Expr) bool {
 		return w.setMSS(e)
 	case "flow_offload":
 		w.say("flow add @%s", e.Key)
+	case "synproxy":
+		return w.synproxy(e)
+	case "tproxy":
+		return w.tproxy(e)
+	case "dup", "fwd":
+		return w.send(e)
 	default:
 		return false
 	}
 	return true
-}
-
-// setMSS takes "tcp option maxseg size set …".
-func (w *ruleText) setMSS(e *schema.Expr) bool {
-	c := w.at(e.SReg)
-	if c == nil || e.Op != "tcpopt" || e.Type != 2 || e.Offset != 2 || e.Len != 2 || len(e.Opaque) > 0 {
-		return false
-	}
-	switch {
-	case len(c.data) == 2:
-		w.say("tcp option maxseg size set %d", binary.BigEndian.Uint16(c.data))
-	case c.load != nil && c.load.Name == "rt" && c.load.Key == "tcpmss" && c.swapped && c.mask == nil:
-		c.use()
-		w.say("tcp option maxseg size set rt mtu")
-	default:
-		return false
-	}
-	return true
-}
-
-func (w *ruleText) objref(e *schema.Expr) bool {
-	kinds := map[uint32]string{1: "counter name", 2: "quota name", 3: "ct helper set", 4: "limit name"}
-	if e.Set != "" || kinds[e.Type] == "" || len(e.Opaque) > 0 {
-		return false
-	}
-	w.say("%s %s", kinds[e.Type], quoted(e.Key))
-	return true
-}
-
-func (w *ruleText) reject(e *schema.Expr) bool {
-	switch {
-	case len(e.Opaque) > 0:
-		return false
-	case e.Type == 1:
-		w.say("reject with tcp reset")
-		return true
-	case e.Type == 2:
-		names := []string{"no-route", "port-unreachable", "host-unreachable", "admin-prohibited"}
-		if e.Code >= uint32(len(names)) {
-			return false
-		}
-		w.sayReject("icmpx", names[e.Code])
-		return true
-	}
-	proto, typ := "icmp", uint32(typeICMPCode)
-	if w.l3 == "ip6" {
-		proto, typ = "icmpv6", typeICMP6Code
-	}
-	name, ok := codeName(typ, e.Code)
-	if !ok || w.l3 != "ip" && w.l3 != "ip6" {
-		return false
-	}
-	w.dropL3()
-	w.sayReject(proto, name)
-	return true
-}
-
-// sayReject leaves out what is the default.
-func (w *ruleText) sayReject(proto, code string) {
-	if code == "port-unreachable" && (proto == "icmpx" || w.table.Family == "ip" || w.table.Family == "ip6") {
-		w.say("reject")
-		return
-	}
-	w.say("reject with %s %s", proto, code)
 }
 
 // dropL2, dropL3 and dropL4 leave out the statement that a field implies.
@@ -285,7 +245,25 @@ func (w *ruleText) compare(e *schema.Expr) bool {
 	if w.relation(c, op, from, to) {
 		return true
 	}
-	return op == "eq" && to == nil && c.mask == nil && !c.swapped && w.split(c.load, from)
+	if op == "eq" && to == nil && c.mask == nil && !c.swapped && w.split(c.load, from) {
+		return true
+	}
+	w.raw = true
+	defer func() { w.raw = false }()
+	return w.relation(c, op, from, to)
+}
+
+// hash takes a hash of what registers hold.
+func (w *ruleText) hash(e *schema.Expr) bool {
+	c := &cell{load: e}
+	if e.Op == "jhash" {
+		fields, ok := w.fieldsAt(e.SReg, int(e.Len))
+		if !ok {
+			return false
+		}
+		c.hashed = fieldNames(fields)
+	}
+	return w.store(e.DReg, c)
 }
 
 // split takes a comparison of several fields at once, which nft joins when they stand side by side.
@@ -314,8 +292,14 @@ func (w *ruleText) relation(c *cell, op string, from, to []byte) bool {
 	if !ok {
 		return false
 	}
+	if bytes.Count(f.mask, []byte{0xff}) == len(f.mask) {
+		f.mask = nil
+	}
 	if f.mask != nil {
 		return to == nil && w.masked(f, op, from)
+	}
+	if full := int(typeLen(f.typ)); (f.typ == typeIPAddr || f.typ == typeIP6Addr) && to == nil && len(from) < full {
+		f.prefix = full
 	}
 	var rhs string
 	switch {
@@ -329,7 +313,7 @@ func (w *ruleText) relation(c *cell, op string, from, to []byte) bool {
 	case f.prefix > 0:
 		rhs, ok = prefixValue(from, f)
 	default:
-		rhs, ok = w.value(f.typ, from, f.big)
+		rhs, ok = w.value(f.typ, f.unshift(from), f.big)
 		if f.typ == typeIfName && bytes.IndexByte(from, 0) < 0 && len(from) < 16 {
 			rhs = quoted(string(from) + "*")
 		}
@@ -364,8 +348,10 @@ func (w *ruleText) bound(f field, b []byte) (string, bool) {
 	switch f.typ {
 	case typeICMPType, typeICMP6Type, typeICMPCode, typeICMP6Code, typeInetProto:
 		f.typ = typeInteger
+	case typeTime:
+		return fmt.Sprintf("%ds", number64(b, f.big)/1000), true
 	}
-	return w.value(f.typ, b, f.big)
+	return w.value(f.typ, f.unshift(b), f.big)
 }
 
 // prefixValue writes the first bytes of an address, which is how nft compares prefixes of whole bytes.
@@ -396,6 +382,12 @@ func (w *ruleText) masked(f field, op string, v []byte) bool {
 		}
 	case typeTCPFlag, typeCTState, typeCTStatus:
 		return w.flags(f, op, v, zero)
+	case typeMark:
+		if ones, ok := maskOnes(bigEndian(f.mask, f.big)); ok && op == "eq" {
+			rhs, ok := w.value(f.typ, v, f.big)
+			w.say("%s %s/%d", f.text, rhs, ones)
+			return ok
+		}
 	}
 	m, okM := w.value(f.typ, f.mask, f.big)
 	rhs, okV := w.value(f.typ, v, f.big)
@@ -410,9 +402,19 @@ func (w *ruleText) masked(f field, op string, v []byte) bool {
 	return true
 }
 
+// bigEndian turns a number in the order of the machine around.
+func bigEndian(b []byte, isBig bool) []byte {
+	if isBig || !isLittleEndian() {
+		return b
+	}
+	out := slices.Clone(b)
+	slices.Reverse(out)
+	return out
+}
+
 // flags says "tcp flags syn / syn,rst", "ct state new", "ct status ! dnat".
 func (w *ruleText) flags(f field, op string, v []byte, zero bool) bool {
-	list, ok := w.flagList(f.typ, f.mask)
+	list, ok := flagList(f.typ, f.mask, ",")
 	if !ok {
 		return false
 	}
@@ -424,7 +426,7 @@ func (w *ruleText) flags(f field, op string, v []byte, zero bool) bool {
 		}
 		return true
 	}
-	set, ok := w.flagList(f.typ, v)
+	set, ok := flagList(f.typ, v, ",")
 	if !ok {
 		return false
 	}
@@ -436,7 +438,7 @@ func (w *ruleText) flags(f field, op string, v []byte, zero bool) bool {
 	return true
 }
 
-func (w *ruleText) flagList(typ uint32, b []byte) (string, bool) {
+func flagList(typ uint32, b []byte, sep string) (string, bool) {
 	n := hostU32(b)
 	var names []string
 	for _, f := range flagNames(typ) {
@@ -445,7 +447,7 @@ func (w *ruleText) flagList(typ uint32, b []byte) (string, bool) {
 			n &^= f.bit
 		}
 	}
-	return strings.Join(names, ","), n == 0 && len(names) > 0
+	return strings.Join(names, sep), n == 0 && len(names) > 0
 }
 
 // establish notes what a comparison says about the headers that follow.
@@ -462,6 +464,10 @@ func (w *ruleText) establish(c *cell, op string, v, to []byte) {
 		}
 	case l.Name == "meta" && l.Key == "l4proto" && len(v) == 1, w.isProtocolField(l) && len(v) == 1:
 		w.l4 = int(v[0])
+	case l.Name == "payload" && l.Base == "link" && l.Offset == 16 && len(v) == 2 && w.l3 == "vlan":
+		w.l3 = etherProtocol(binary.BigEndian.Uint16(v))
+	case l.Name == "payload" && l.Base == "transport" && l.Offset == 0 && len(v) == 1 && (w.l4 == unix.IPPROTO_ICMP || w.l4 == unix.IPPROTO_ICMPV6):
+		w.icmp = int(v[0])
 	}
 }
 
@@ -473,6 +479,8 @@ func etherProtocol(n uint16) string {
 		return "ip6"
 	case 0x0806:
 		return "arp"
+	case 0x8100:
+		return "vlan"
 	}
 	return ""
 }
@@ -491,175 +499,16 @@ func (w *ruleText) noteDependency(c *cell, op string) {
 	case l.Name == "meta" && l.Key == "iiftype":
 		w.l2dep = len(w.stmts) - 1
 	case l.Name == "meta" && (l.Key == "nfproto" || l.Key == "protocol"),
-		l.Name == "payload" && l.Base == "link" && l.Offset == 12:
+		l.Name == "payload" && l.Base == "link" && (l.Offset == 12 || l.Offset == 16):
 		w.l3dep = len(w.stmts) - 1
 	case l.Name == "meta" && l.Key == "l4proto":
 		w.l4dep = len(w.stmts) - 1
-	case w.isProtocolField(l):
+		if w.l4 == unix.IPPROTO_ICMPV6 && w.l3 == "ip6" || w.l4 == unix.IPPROTO_ICMP && w.l3 == "ip" {
+			w.dropL3()
+		}
+	case w.isProtocolField(l) && (w.table.Family == "ip" || w.table.Family == "ip6"):
 		w.l4dep = len(w.stmts) - 1
+	case l.Name == "payload" && l.Base == "transport" && l.Offset == 0 && l.Len == 1:
+		w.icmpdep = len(w.stmts) - 1
 	}
-}
-
-// write takes "meta KEY set …" and "ct KEY set …".
-func (w *ruleText) write(e *schema.Expr) bool {
-	c := w.at(e.SReg)
-	typ, big, ok := w.keyType(e)
-	if c == nil || !ok || len(e.Opaque) > 0 {
-		return false
-	}
-	if e.Name == "meta" && e.Key == "priority" {
-		typ = typeClassID
-	}
-	var v string
-	switch {
-	case c.text != "":
-		c.use()
-		v = c.text
-	case c.data != nil:
-		v, ok = w.value(typ, c.data, big)
-	case c.mask != nil:
-		v, ok = w.bits(c, typ)
-	default:
-		var f field
-		f, ok = w.field(c)
-		v = f.text
-	}
-	if !ok {
-		return false
-	}
-	w.say("%s set %s", w.keyText(e), v)
-	return true
-}
-
-// bits writes "meta mark | 0x10" and "meta mark & 0xf0".
-func (w *ruleText) bits(c *cell, typ uint32) (string, bool) {
-	plain := *c
-	plain.mask, plain.xor = nil, nil
-	f, ok := w.field(&plain)
-	if !ok || len(c.mask) != 4 || len(c.xor) != 4 {
-		return "", false
-	}
-	m, x := hostU32(c.mask), hostU32(c.xor)
-	op, operand := "&", c.mask
-	switch {
-	case x == 0:
-	case m == ^x:
-		op, operand = "|", c.xor
-	case m == 1<<32-1:
-		op, operand = "^", c.xor
-	default:
-		return "", false
-	}
-	v, ok := w.value(typ, operand, false)
-	return fmt.Sprintf("%s %s %s", f.text, op, v), ok
-}
-
-// nat takes masquerade, redirect, snat and dnat.
-func (w *ruleText) nat(e *schema.Expr) bool {
-	if len(e.Opaque) > 0 {
-		return false
-	}
-	var verb, to string
-	var ok bool
-	switch e.Name {
-	case "nat":
-		verb = e.Op
-		if w.table.Family == "inet" {
-			verb += " " + e.Family
-		}
-		to, ok = w.natTarget(e)
-	case "masq":
-		verb = "masquerade"
-		to, ok = w.natPorts(e.SReg, e.SReg2)
-	case "redir":
-		verb = "redirect"
-		to, ok = w.natPorts(e.SReg, e.SReg2)
-	}
-	if !ok {
-		return false
-	}
-	s := verb
-	if to != "" {
-		s += " to " + to
-	}
-	flags, ok := natFlags(e.Flags)
-	if !ok {
-		return false
-	}
-	w.say("%s", s+flags)
-	return true
-}
-
-// natFlags are NF_NAT_RANGE_*; the two lowest say what the registers say too.
-func natFlags(n uint32) (string, bool) {
-	var names []string
-	for _, f := range []struct {
-		bit  uint32
-		name string
-	}{{4, "random"}, {16, "fully-random"}, {8, "persistent"}} {
-		if n&f.bit != 0 {
-			names = append(names, f.name)
-		}
-	}
-	if n&^(1|2|4|8|16) != 0 {
-		return "", false
-	}
-	if names == nil {
-		return "", true
-	}
-	return " " + strings.Join(names, ","), true
-}
-
-func (w *ruleText) natTarget(e *schema.Expr) (string, bool) {
-	if c := w.at(e.SReg); e.SReg != 0 && c != nil && c.text != "" {
-		c.use()
-		// A map gives the address, or address and port in the registers that follow.
-		second := registerWord(e.SReg) + 1
-		if e.Family == "ip6" {
-			second += 3
-		}
-		return c.text, (e.SReg2 == 0 || e.SReg2 == e.SReg) && (e.SReg3 == 0 || registerWord(e.SReg3) == second) && (e.SReg4 == 0 || e.SReg4 == e.SReg3)
-	}
-	var s string
-	if e.SReg != 0 {
-		from, to := w.at(e.SReg), w.at(e.SReg)
-		if e.SReg2 != 0 {
-			to = w.at(e.SReg2)
-		}
-		if !isAddr(from) || !isAddr(to) {
-			return "", false
-		}
-		s = addrText(from.data)
-		if len(from.data) == 16 && e.SReg3 != 0 {
-			s = "[" + s + "]"
-		}
-		if !bytes.Equal(from.data, to.data) {
-			if len(from.data) == 16 {
-				return "", false
-			}
-			s += "-" + addrText(to.data)
-		}
-	}
-	ports, ok := w.natPorts(e.SReg3, e.SReg4)
-	return s + ports, ok
-}
-
-func isAddr(c *cell) bool { return c != nil && (len(c.data) == 4 || len(c.data) == 16) }
-
-func (w *ruleText) natPorts(from, to uint32) (string, bool) {
-	if from == 0 {
-		return "", to == 0
-	}
-	a, b := w.at(from), w.at(from)
-	if to != 0 {
-		b = w.at(to)
-	}
-	if a == nil || b == nil || len(a.data) != 2 || len(b.data) != 2 {
-		return "", false
-	}
-	s := fmt.Sprintf(":%d", binary.BigEndian.Uint16(a.data))
-	if !bytes.Equal(a.data, b.data) {
-		s += fmt.Sprintf("-%d", binary.BigEndian.Uint16(b.data))
-	}
-	return s, true
 }

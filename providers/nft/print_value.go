@@ -44,6 +44,12 @@ func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
 	case typeInteger, typeInetService:
 		return strconv.FormatUint(n, 10), true
 	case typeClassID:
+		switch n {
+		case 0:
+			return "none", true
+		case 1<<32 - 1:
+			return "root", true
+		}
 		return fmt.Sprintf("%x:%x", n>>16, n&0xffff), true
 	case typeInetProto:
 		return protocolName(byte(n)), true
@@ -53,9 +59,21 @@ func (w *ruleText) value(typ uint32, b []byte, bigEndian bool) (string, bool) {
 		}
 		return "exists", true
 	case typeDSCP:
-		return dscpName(b)
+		return dscpName(byte(n)), true
+	case typeDevgroup:
+		if n == 0 {
+			return `"default"`, true
+		}
+		return strconv.FormatUint(n, 10), true
+	case typeTime:
+		return duration(n), true
+	case typeHex, typeHexByte:
+		return fmt.Sprintf("0x%x", n), true
 	case typeCTState, typeCTStatus, typeTCPFlag:
-		return w.flagList(typ, b)
+		if n == 0 {
+			return "0x0", true
+		}
+		return flagList(typ, b, " | ")
 	}
 	return codeName(typ, uint32(n))
 }
@@ -124,26 +142,17 @@ func flagNames(typ uint32) []bitName {
 	return nil
 }
 
-// dscpName names the code points (datatype dscp of libnftables); b is the whole byte of IPv4 or the two bytes of IPv6.
-func dscpName(b []byte) (string, bool) {
-	var n byte
-	switch len(b) {
-	case 1:
-		n = b[0] >> 2
-	case 2:
-		n = b[0]<<2 | b[1]>>6
-	default:
-		return "", false
-	}
+// dscpName names the code points (datatype dscp of libnftables).
+func dscpName(n byte) string {
 	names := map[byte]string{
 		0: "cs0", 8: "cs1", 16: "cs2", 24: "cs3", 32: "cs4", 40: "cs5", 48: "cs6", 56: "cs7", 1: "lephb", 10: "af11", 12: "af12",
 		14: "af13", 18: "af21", 20: "af22", 22: "af23", 26: "af31", 28: "af32", 30: "af33", 34: "af41", 36: "af42", 38: "af43",
 		44: "va", 46: "ef",
 	}
 	if name := names[n]; name != "" {
-		return name, true
+		return name
 	}
-	return fmt.Sprintf("0x%02x", n), true
+	return fmt.Sprintf("0x%02x", n)
 }
 
 // codeName is the word for a number of an enumerated type. A number without a word is printed as one where nft does.
@@ -154,6 +163,9 @@ func codeName(typ, n uint32) (string, bool) {
 		names = map[uint32]string{unix.NFPROTO_IPV4: "ipv4", unix.NFPROTO_IPV6: "ipv6"}
 	case typeEtherType:
 		names = map[uint32]string{0x0800: "ip", 0x86dd: "ip6", 0x0806: "arp", 0x8100: "8021q", 0x88a8: "8021ad"}
+		if names[n] == "" {
+			return fmt.Sprintf("0x%04x", n), true
+		}
 	case typeARPOp:
 		names = map[uint32]string{1: "request", 2: "reply", 3: "rrequest", 4: "rreply", 8: "inrequest", 9: "inreply", 10: "nak"}
 	case typeICMPType:
@@ -200,6 +212,26 @@ func fewNames(typ, n uint32) (string, bool) {
 		}, n)
 	case typeARPHRD:
 		return nameOnly(map[uint32]string{1: "ether", 512: "ppp", 768: "ipip", 776: "sit", 778: "ipgre", 772: "loopback"}, n)
+	case typeDay:
+		return nameOnly(map[uint32]string{
+			0: `"Sunday"`, 1: `"Monday"`, 2: `"Tuesday"`, 3: `"Wednesday"`, 4: `"Thursday"`, 5: `"Friday"`, 6: `"Saturday"`,
+		}, n)
+	case typeECN:
+		return nameOnly(map[uint32]string{0: "not-ect", 1: "ect1", 2: "ect0", 3: "ce"}, n)
+	case typeIGMPType:
+		return nameOr(map[uint32]string{
+			0x11: "membership-query", 0x12: "membership-report-v1", 0x16: "membership-report-v2", 0x17: "leave-group", 0x22: "membership-report-v3",
+		}, n)
+	case typeDCCPType:
+		return nameOr(map[uint32]string{
+			0: "request", 1: "response", 2: "data", 3: "ack", 4: "dataack", 5: "closereq", 6: "close", 7: "reset", 8: "sync", 9: "syncack",
+		}, n)
+	case typeMHType:
+		return nameOr(map[uint32]string{
+			0: "binding-refresh-request", 1: "home-test-init", 2: "careof-test-init", 3: "home-test", 4: "careof-test", 5: "binding-update",
+			6: "binding-acknowledgement", 7: "binding-error", 8: "fast-binding-update", 9: "fast-binding-acknowledgement",
+			10: "fast-binding-advertisement", 11: "experimental-mobility-header", 12: "home-agent-switch-message",
+		}, n)
 	case typeBoolean:
 		return nameOnly(map[uint32]string{0: "0", 1: "1"}, n)
 	}
@@ -247,32 +279,46 @@ func (w *ruleText) lookup(e *schema.Expr) bool {
 	case s.DataType == schema.VerdictType:
 		w.say("%s vmap %s", key, rhs)
 	default:
-		return w.store(e.DReg, &cell{text: key + " map " + rhs, typ: s.DataType})
+		return w.store(e.DReg, &cell{text: key + " map " + rhs, typ: s.DataType, joined: s.DataType>>typeBits != 0})
 	}
 	return true
 }
 
 // keyFields are the fields whose values, one after the other, are looked up.
 func (w *ruleText) keyFields(reg uint32, s *schema.Set) ([]field, bool) {
+	return w.fieldsAt(reg, int(s.KeyLen))
+}
+
+// fieldsAt are the fields in the registers from reg on that fill n bytes.
+func (w *ruleText) fieldsAt(reg uint32, n int) ([]field, bool) {
 	var fields []field
 	start := registerWord(reg)
 	if start < 0 {
 		return nil, false
 	}
-	for pos := 0; pos < int(s.KeyLen); {
+	for pos := 0; pos < n; {
 		i := start + pos/4
 		if i >= len(w.regs) || w.regs[i] == nil {
 			return nil, false
 		}
 		f, ok := w.field(w.regs[i])
-		n := int(loadLen(w.regs[i].load))
-		if !ok || f.mask != nil || f.prefix != 0 || n == 0 {
+		size := int(loadLen(w.regs[i].load))
+		if !ok || f.mask != nil || f.prefix != 0 || size == 0 {
 			return nil, false
 		}
+		f.size = size
 		fields = append(fields, f)
-		pos += (n + 3) &^ 3
+		pos += (size + 3) &^ 3
 	}
 	return fields, len(fields) > 0
+}
+
+func fieldNames(fields []field) string {
+	var names []string
+	for _, f := range fields {
+		names = append(names, f.text)
+	}
+	return strings.Join(names, " . ")
 }
 
 // loadLen is how many bytes an expression puts into its register.
@@ -280,12 +326,16 @@ func loadLen(l *schema.Expr) uint32 {
 	if l == nil {
 		return 0
 	}
-	if l.Name == "payload" {
+	if l.Name == "payload" || l.Name == "exthdr" {
 		return l.Len
 	}
 	switch l.Key {
-	case "iifname", "oifname", "ibrname", "obrname":
+	case "iifname", "oifname", "ibrname", "obrname", "iifkind", "oifkind", "sdifname", "helper":
 		return 16
+	case "bytes", "packets", "avgpkt":
+		return 8
+	case "ipsec", "day", "l3proto":
+		return 1
 	case "l4proto", "nfproto", "pkttype", "direction":
 		return 1
 	case "protocol":
@@ -310,7 +360,7 @@ func loadLen(l *schema.Expr) uint32 {
 // elements writes the elements of a nameless set, in nft's order: by the value of the key.
 func (w *ruleText) elements(s *schema.Set, fields []field) (string, bool) {
 	sorted := slices.Clone(s.Elements)
-	slices.SortStableFunc(sorted, func(a, b schema.Element) int { return compareKeys(a.Key, b.Key, fields) })
+	slices.SortStableFunc(sorted, func(a, b schema.Element) int { return compareElements(&a, &b, fields) })
 	var list []string
 	for i := range sorted {
 		text, ok := w.element(s, &sorted[i], fields)
@@ -331,10 +381,23 @@ func keyPart(key []byte, f field) (part, rest []byte) {
 	if f.typ == typeInteger || f.typ == typeExists {
 		n = 4
 	}
+	if f.size != 0 {
+		n = f.size
+	}
 	if n == 0 || n > len(key) {
 		n = len(key)
 	}
 	return key[:n], key[min((n+3)&^3, len(key)):]
+}
+
+func compareElements(a, b *schema.Element, fields []field) int {
+	if a.CatchAll != b.CatchAll { // the one for all others stands last
+		if a.CatchAll {
+			return 1
+		}
+		return -1
+	}
+	return compareKeys(a.Key, b.Key, fields)
 }
 
 func compareKeys(a, b []byte, fields []field) int {
@@ -387,13 +450,23 @@ func (w *ruleText) elementData(s *schema.Set, e *schema.Element) (string, bool) 
 		if len(types) == 1 {
 			part = rest
 		}
-		v, ok := w.value(t, part, byteOrder(t) != byteorderHost)
+		v, ok := w.value(t, part, byteOrder(t) != byteorderHost && (len(types) > 1 || !hostData(s)))
 		if !ok {
 			return "", false
 		}
 		list, rest = append(list, v), next
 	}
 	return strings.Join(list, " . "), len(list) > 0
+}
+
+// hostData tells whether nft noted that the data of a map is in the order of the machine.
+func hostData(s *schema.Set) bool {
+	for b := []byte(s.UserData); len(b) >= 2 && len(b) >= 2+int(b[1]); b = b[2+int(b[1]):] {
+		if b[0] == udataSetDataBO && b[1] == 4 {
+			return hostU32(b[2:6]) == byteorderHost
+		}
+	}
+	return false
 }
 
 func (w *ruleText) elementKey(s *schema.Set, e *schema.Element, fields []field) (string, bool) {
@@ -428,7 +501,7 @@ func (w *ruleText) keyRange(f field, from, to []byte) (string, bool) {
 		return linkRange(from, to)
 	}
 	if len(to) == 0 || bytes.Equal(from, to) {
-		return w.value(f.typ, from, f.big)
+		return w.value(f.typ, f.unshift(from), f.big)
 	}
 	a, ok := w.bound(f, from)
 	if !ok {

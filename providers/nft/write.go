@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
@@ -338,25 +339,25 @@ func compatInfo(r *schema.Rule) []byte {
 	return nil
 }
 
-// acceptable is a rule's bytes as the kernel takes them back. It lists an exthdr that writes an option with flags, and
-// refuses those flags (nft_exthdr_tcp_set_init in net/netfilter/nft_exthdr.c).
+// acceptable is a rule's bytes as the kernel takes them back: what it lists with zeros where it wants nothing goes.
 func acceptable(list []byte) []byte {
-	if !bytes.Contains(list, []byte("exthdr\x00")) {
+	if !bytes.Contains(list, []byte("exthdr\x00")) && !bytes.Contains(list, []byte("osf\x00")) {
 		return list
 	}
 	var out builder
 	a := attrs{b: list}
 	for a.next() {
 		name, data, err := splitExpression(a.val)
-		if err != nil || string(name) != "exthdr" {
+		unwanted := unwantedZeros(string(name), data)
+		if err != nil || unwanted == nil {
 			out.bytes(unix.NFTA_LIST_ELEM|unix.NLA_F_NESTED, a.val)
 			continue
 		}
 		elem := out.nest(unix.NFTA_LIST_ELEM)
-		out.str(unix.NFTA_EXPR_NAME, "exthdr")
+		out.str(unix.NFTA_EXPR_NAME, string(name))
 		fields := out.nest(unix.NFTA_EXPR_DATA)
 		for f := (attrs{b: data}); f.next(); {
-			if f.typ != unix.NFTA_EXTHDR_FLAGS || len(bytes.Trim(f.val, "\x00")) > 0 {
+			if !slices.Contains(unwanted, f.typ) || len(bytes.Trim(f.val, "\x00")) > 0 {
 				out.bytes(f.typ, f.val)
 			}
 		}
@@ -367,6 +368,24 @@ func acceptable(list []byte) []byte {
 		return list
 	}
 	return out.b
+}
+
+// unwantedZeros are the attributes that the kernel lists with an expression though they are zero, and refuses: flags of an exthdr that
+// writes an option, and with one that strips an option all of its place (nft_exthdr_tcp_set_init and nft_exthdr_tcp_strip_init in
+// net/netfilter/nft_exthdr.c), flags of an osf (nft_osf_init in nft_osf.c).
+func unwantedZeros(name string, data []byte) []uint16 {
+	switch name {
+	case "osf":
+		return []uint16{nftaOsfFlags}
+	case "exthdr":
+		for a := (attrs{b: data}); a.next(); {
+			if a.typ == unix.NFTA_EXTHDR_DREG || a.typ == unix.NFTA_EXTHDR_SREG {
+				return []uint16{unix.NFTA_EXTHDR_FLAGS}
+			}
+		}
+		return []uint16{unix.NFTA_EXTHDR_FLAGS, unix.NFTA_EXTHDR_OFFSET, unix.NFTA_EXTHDR_LEN}
+	}
+	return nil
 }
 
 // sameRule tells whether a live rule is the one that was read: by its bytes, counters aside.
