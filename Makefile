@@ -25,10 +25,12 @@ test: tools
 # What the tests run, as apt calls it. The managers among it are run in namespaces of the tests, by any user; but installed
 # on a machine that boots with systemd they would be switched on: there it is for you to decide, unless CI is set
 # (a container is the easy way).
-JUDGES     = nft iptables-nft iptables-legacy ip gcc
+JUDGES     = nft iptables-nft iptables-legacy ip gcc qemu-system-x86_64 xz
 MANAGERS   = dockerd ufw firewalld dbus-daemon fail2ban-server libvirtd virsh dnsmasq
-JUDGE_PKG  = nftables iptables iproute2 gcc libc6-dev
+JUDGE_PKG  = nftables iptables iproute2 gcc libc6-dev qemu-system-x86 xz-utils
 MANAGER_PKG = docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base
+# The kernel that some tests boot (qemu), kept in the user's cache.
+GUEST      = ./providers/hosttest/guest/fetch
 APT        = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends
 
 tools:
@@ -44,6 +46,7 @@ tools:
 	    echo "  apt-get install -y --no-install-recommends $(MANAGER_PKG)" >&2; exit 1; fi; \
 	  { $(APT) $(MANAGER_PKG) >/dev/null; } || exit 1; \
 	done
+	@go run $(GUEST) || { [ $$(id -u) = 0 ] && apt-get update -qq && go run $(GUEST); }
 
 lint:
 	go run $(GOLANGCI) run ./...
