@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -89,7 +90,7 @@ func (v *VLANs) String() string {
 
 // String prints "10-20", "1 PVID Egress Untagged".
 func (r VLANRange) String() string {
-	s := fmt.Sprint(r.First)
+	s := strconv.Itoa(int(r.First))
 	if r.Last != r.First {
 		s += fmt.Sprintf("-%d", r.Last)
 	}
