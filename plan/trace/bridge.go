@@ -1,14 +1,17 @@
 package trace
 
 import (
+	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
 )
 
 // bridged is a frame that a port of a bridge receives (net/bridge/br_input.c).
-func (r *run) bridged(br, port *device) bool {
+func (r *sweep) bridged(br, port *device) bool {
 	p := &r.p
 	if !r.linkUp(br) || !r.forwarding(port) {
 		return false
@@ -17,39 +20,49 @@ func (r *run) bridged(br, port *device) bool {
 		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+": vlan_filtering on")
 	}
 	up, known := r.forHost(br)
+	if r.pc == bdd.False {
+		return false
+	}
 	if !known {
 		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+" has no address: how a guest reaches the host's other addresses is not for this host to know")
 	}
-	switch {
-	case p.pkttype != 0 || r.f.DstMAC != "" && p.half != "reply":
-	case up && br.link.MAC != nil:
-		p.setMACs(r.senderMAC(br), *br.link.MAC)
-	case !up:
-		p.setMACs(r.senderMAC(br), r.w.macs[neighbour{br.name, p.dst}])
+	if p.framed && br.link.MAC != nil && macText(p.image.b[:6]) == *br.link.MAC { // br_handle_frame
+		p.kind.put([]byte{unicast})
 	}
-	if !up && p.pkttype == 0 {
-		p.pkttype = 3 // another host's
+	switch {
+	case p.framed || p.cast != unicast || r.f.DstMAC != "" && p.half != "reply":
+	case up && br.link.MAC != nil:
+		p.setMACs(r.senderMAC(br), hardwareAddress(*br.link.MAC))
+	case !up:
+		p.setMACs(r.senderMAC(br), r.neighbourMAC(br, p.dst()))
+	}
+	if !up {
+		r.rekind(unicast, toOther)
 	}
 	p.in, p.physIn, p.out = port, port, nil
-	dst := p.dst
+	dst := r.copyOf(p.dst())
 	if !r.bridgeHook(prerouting) {
 		return false
 	}
-	if p.dst != dst {
+	if !r.holds(p.dst().same(r.x, dst)) {
+		if r.pc == bdd.False {
+			return false
+		}
 		var ok bool
 		if up, ok = r.bridgedNAT(br); !ok {
 			return false
 		}
 		if !up { // neigh_hh_bridge: the new destination's MAC, the sender's stays
-			p.setMACs(r.senderMAC(br), r.w.macs[neighbour{br.name, p.dst}])
+			p.setMACs(r.senderMAC(br), r.neighbourMAC(br, p.dst()))
 		}
+	}
+	if r.pc == bdd.False {
+		return false
 	}
 	if !up {
 		return r.bridgeForward(br, port)
 	}
-	if p.pkttype == 3 { // NAT brought it here
-		p.pkttype = 0
-	}
+	r.rekind(toOther, unicast) // NAT brought it here
 	p.in = port
 	if !r.bridgeHook(input) {
 		return false
@@ -57,25 +70,30 @@ func (r *run) bridged(br, port *device) bool {
 	return r.receive(br)
 }
 
+// rekind changes what kind of packet it is, where it is of that kind.
+func (r *sweep) rekind(from, to byte) {
+	k := &r.p.kind
+	one := newCells(1)
+	one.put([]byte{to})
+	k.merge(r.x.Space, k.equal(r.x, []byte{from}), one)
+}
+
 // bridgedNAT decides where a frame goes whose destination NAT changed in the detour (br_nf_pre_routing_finish, and that of
 // IPv6): to another port if the new address lies on the bridge, else up. IPv4 asks for forwarding even then (measured,
 // Linux 6.18: the error route that the lookup gives is no failure).
-func (r *run) bridgedNAT(br *device) (up, ok bool) {
+func (r *sweep) bridgedNAT(br *device) (up, ok bool) {
 	p := &r.p
 	if p.v6 {
-		res := r.route(query{src: p.src, dst: p.dst, in: br, mark: p.mark})
-		if r.end != nil {
-			return false, false
-		}
-		return !(res.kind == "unicast" && res.dev == br), true
+		res, ok := r.decide(question{src: p.src(), dst: p.dst(), in: br, mark: p.mark})
+		return !(res.kind == "unicast" && res.dev == br), ok
 	}
 	res, local, ok := r.routeIn(br)
 	return local || res.dev != br, ok
 }
 
 // senderMAC is the MAC address of whoever sent the frame that a link receives: as the flow says, else as the neighbour
-// table does; "" where neither knows.
-func (r *run) senderMAC(d *device) string {
+// table does; no cells where neither knows.
+func (r *sweep) senderMAC(d *device) cells {
 	mac := r.f.SrcMAC
 	if r.p.half == "reply" {
 		if mac = r.f.DstMAC; mac != "" && (r.w.ownMAC(d, mac) || d.master != nil && r.w.ownMAC(d.master, mac)) {
@@ -83,16 +101,35 @@ func (r *run) senderMAC(d *device) string {
 		}
 	}
 	if mac != "" {
-		return strings.ToLower(mac)
+		return hardwareAddress(strings.ToLower(mac))
 	}
 	if d.master != nil {
 		d = d.master
 	}
-	return r.w.macs[neighbour{d.name, r.p.src}]
+	return r.neighbourMAC(d, r.p.src())
+}
+
+// neighbourMAC is the MAC address that the neighbour table knows for an address; no cells for none.
+func (r *sweep) neighbourMAC(d *device, addr cells) cells {
+	if a, ok := addr.addr(); ok {
+		return hardwareAddress(r.w.macs[neighbour{d.name, a}])
+	}
+	if !r.w.looksAtMACs {
+		return cells{}
+	}
+	out := newCells(6)
+	r.fixed(out, "MAC of an unknown neighbour on "+d.name)
+	for _, a := range r.w.neighbours(d, r.p.v6) {
+		is := addr.in(r.x, a)
+		if mac := hardwareAddress(r.w.macs[neighbour{d.name, a.Addr()}]); mac.len() > 0 && !r.x.Disjoint(r.pc, is) {
+			out.merge(r.x.Space, is, mac)
+		}
+	}
+	return out
 }
 
 // forwarding checks the state of a port that carries a frame in or out.
-func (r *run) forwarding(port *device) bool {
+func (r *sweep) forwarding(port *device) bool {
 	if port.unknown || port.link.Port == nil || port.link.Port.State == nil {
 		return true
 	}
@@ -105,17 +142,25 @@ func (r *run) forwarding(port *device) bool {
 // forHost tells whether a frame is addressed to the bridge itself (to be delivered or routed), or to another port. A
 // frame's MAC address says so; where the flow does not give it, it is the one a guest would use: its peer's in its own
 // network, else its gateway's.
-func (r *run) forHost(br *device) (up, known bool) {
+func (r *sweep) forHost(br *device) (up, known bool) {
 	p, w := &r.p, r.w
+	if p.framed {
+		return p.cast != unicast || w.ownMAC(br, macText(p.image.b[:6])), p.cast == unicast
+	}
 	if mac := r.f.DstMAC; mac != "" && p.half != "reply" {
 		return w.ownMAC(br, mac), true
 	}
-	if p.dst == limitedBroadcast || p.dst.IsMulticast() {
+	if p.cast != unicast {
 		d := w.devices[r.dest]
 		return d == nil || d.master != br, true
 	}
-	if w.local(p.dst) {
-		return true, hasAddr(br, p.v6) || p.dst.IsLinkLocalUnicast()
+	own, ok := r.isLocal(p.dst())
+	if !ok {
+		return false, false
+	}
+	if own {
+		dst, _ := r.class(p.dst())
+		return true, hasAddr(br, p.v6) || dst == linkLocal
 	}
 	if !hasAddr(br, p.v6) {
 		return false, true
@@ -124,15 +169,12 @@ func (r *run) forHost(br *device) (up, known bool) {
 	if d := w.devices[r.dest]; d != nil && d.master == br {
 		inside = true
 	}
-	var src, dst bool
-	for _, a := range br.addrs {
-		s, d := a.Prefix.Contains(p.src), a.Prefix.Contains(p.dst)
-		if s && d {
-			return false, true
-		}
-		src, dst = src || s, dst || d
-	}
+	src, dst, both, ok := r.onBridge(br)
 	switch {
+	case !ok:
+		return false, false
+	case both:
+		return false, true
 	case src && dst: // two networks on one bridge meet at the host
 		return true, true
 	case dst: // from beyond the LAN: its router, behind a port, sends to the guest itself
@@ -142,8 +184,36 @@ func (r *run) forHost(br *device) (up, known bool) {
 	case r.dest != "":
 		return true, true
 	}
-	res := r.route(query{src: p.src, dst: p.dst, in: br})
+	res, _ := r.decide(question{src: p.src(), dst: p.dst(), in: br})
 	return !(res.kind == "unicast" && res.dev == br && res.gateway.IsValid()), true
+}
+
+// onBridge forks by whether the two ends are in networks of a bridge, and both in the same.
+func (r *sweep) onBridge(br *device) (src, dst, both, ok bool) {
+	var nets []netip.Prefix
+	for _, a := range br.addrs {
+		if a.Prefix.Addr().Is6() == r.p.v6 {
+			nets = append(nets, a.Prefix.Masked())
+		}
+	}
+	nets = byLength(nets)
+	in := func(c cells) (string, bool) { // which of the networks hold the address
+		return which(r, c, nets, func(a netip.Addr) string {
+			b := make([]byte, len(nets))
+			for i, n := range nets {
+				if n.Contains(a) {
+					b[i] = 1
+				}
+			}
+			return string(b)
+		})
+	}
+	s, ok1 := in(r.p.src())
+	d, ok2 := in(r.p.dst())
+	for i := range min(len(s), len(d)) {
+		src, dst, both = src || s[i] == 1, dst || d[i] == 1, both || s[i] == 1 && d[i] == 1
+	}
+	return src, dst, both, ok1 && ok2
 }
 
 // ownMAC tells whether a frame to a MAC address is for the host: the bridge's own or one of its ports' (br_fdb_local).
@@ -161,14 +231,17 @@ func (w *Walker) ownMAC(br *device, mac string) bool {
 }
 
 // bridgeForward is a frame from one port to another (br_forward.c), with br_netfilter's detour at its end.
-func (r *run) bridgeForward(br, port *device) bool {
+func (r *sweep) bridgeForward(br, port *device) bool {
 	p := &r.p
 	out, ok := r.outPort(br)
 	if !ok {
 		return false
 	}
-	if out.unknown && !port.unknown && p.half == "request" && p.dst != r.f.Dst.Unmap() {
-		return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT leads to "+p.dst.String()+": behind which port of "+br.name+" that is, is not known")
+	if out.unknown && !port.unknown && p.half == "request" && !r.holds(p.dst().same(r.x, r.sent.at(tupleDst, p.alen()))) {
+		if r.pc == bdd.False {
+			return false
+		}
+		return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT leads to "+r.text(p.dst())+": behind which port of "+br.name+" that is, is not known")
 	}
 	isolated := func(d *device) bool {
 		return d.link.Port != nil && d.link.Port.Isolated != nil && *d.link.Port.Isolated
@@ -189,50 +262,51 @@ func (r *run) bridgeForward(br, port *device) bool {
 		return false
 	}
 	if r.preDone { // NF_BR_PRI_LAST
-		kind := p.pkttype
-		p.in, p.out, p.pkttype = nil, br, 0
+		kind := r.copyOf(p.kind)
+		p.in, p.out = nil, br
+		p.kind.put([]byte{unicast})
 		if !r.ipHook(postrouting) {
 			return false
 		}
-		p.out, p.pkttype = out, kind
+		p.out = out
+		p.kind.copyFrom(kind)
 	}
 	if !r.deviceHook(r.w.egress, out) {
 		return false
 	}
 	r.arrived = arrival{out: br, port: out}
-	r.note(station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
+	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
 	return true
 }
 
 // detours tells whether br_netfilter shows this frame to IP.
-func (r *run) detours() bool {
+func (r *sweep) detours() bool {
 	port := r.p.physIn
 	return port != nil && port.master != nil && r.w.callsIP(port.master, r.p.v6)
 }
 
 // detour is br_netfilter at a bridge hook: IP's hook of the same name, with the bridge as both interfaces.
-func (r *run) detour() bool {
+func (r *sweep) detour() bool {
 	if !r.detours() || r.hook == forward && !r.preDone {
 		return true
 	}
 	p := &r.p
-	in, out, h, kind := p.in, p.out, r.hook, p.pkttype
+	in, out, h, kind := p.in, p.out, r.hook, r.copyOf(p.kind)
 	br := p.physIn.master
 	p.in = br
 	if h == forward {
 		p.out = br
 	}
-	if p.pkttype == 3 {
-		p.pkttype = 0
-	}
+	r.rekind(toOther, unicast)
 	ok := r.ipHook(h)
 	r.preDone = true
-	r.hook, p.in, p.out, p.pkttype = h, in, out, kind
+	r.hook, p.in, p.out = h, in, out
+	p.kind.copyFrom(kind)
 	return ok
 }
 
 // bridgeOut is a packet of the host, or one it routes, that leaves by a bridge.
-func (r *run) bridgeOut(br *device) bool {
+func (r *sweep) bridgeOut(br *device) bool {
 	p := &r.p
 	out, ok := r.outPort(br)
 	if !ok {
@@ -240,23 +314,34 @@ func (r *run) bridgeOut(br *device) bool {
 	}
 	p.out, p.in = out, nil
 	if br.link.MAC != nil {
-		p.setMACs(*br.link.MAC, r.w.macs[neighbour{br.name, or(r.gateway, p.dst)}])
+		nh := p.dst()
+		if r.gateway.len() > 0 {
+			nh = r.gateway
+		}
+		p.setMACs(hardwareAddress(*br.link.MAC), r.neighbourMAC(br, nh))
 	}
 	if !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.deviceHook(r.w.egress, out) {
 		return false
 	}
 	p.out = br
 	r.arrived = arrival{out: br, port: out}
-	r.note(station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
+	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
 	return true
 }
 
 // outPort is the port a frame leaves by: the one this half must get to, or some port where that is not known.
-func (r *run) outPort(br *device) (*device, bool) {
+func (r *sweep) outPort(br *device) (*device, bool) {
 	d := r.w.devices[r.dest]
+	if r.p.framed && r.dest == "" && r.p.physIn != nil && r.p.physIn.master == br {
+		return r.flood(br)
+	}
 	switch {
-	case r.dest == "" || r.dest == br.name || toMany(r.p.dst) && d == nil:
-		if d := r.w.portOf(br, r.p.dst); d != nil {
+	case r.dest == "" || r.dest == br.name || r.many && d == nil:
+		d, ok := r.portOf(br, r.p.dst())
+		if !ok {
+			return nil, false
+		}
+		if d != nil {
 			return d, r.linkUp(d) && r.forwarding(d)
 		}
 		return &device{name: "a port of " + br.name, unknown: true, master: br, up: true, carrier: true, link: &schema.Link{}}, true
@@ -271,12 +356,54 @@ func (r *run) outPort(br *device) (*device, bool) {
 	return d, r.linkUp(d) && r.forwarding(d)
 }
 
-// portOf is the port of a bridge behind which a neighbour is, as far as the neighbour table and the forwarding database
-// know; else nil.
-func (w *Walker) portOf(br *device, ip netip.Addr) *device {
-	mac := w.macs[neighbour{br.name, ip}]
-	if mac == "" {
-		return nil
+// flood finds the port behind which the MAC address of a frame is. One that nobody knows leads to every port; to follow it
+// by one of them is enough where they are alike.
+func (r *sweep) flood(br *device) (*device, bool) {
+	p := &r.p
+	d := r.w.ports[fdbKey{br.name, macText(p.image.b[:6])}]
+	if d == nil {
+		var all []*device
+		for _, x := range r.w.devices {
+			if x.master == br && x != p.physIn && x.up && x.carrier {
+				all = append(all, x)
+			}
+		}
+		if len(all) == 0 {
+			return nil, r.block(CodePortDown, "bridge", schema.LinkRef(br.name), br.link.String(), "no port to leave by")
+		}
+		slices.SortFunc(all, func(a, b *device) int { return strings.Compare(a.name, b.name) })
+		d = all[r.pick(len(all), "flood", station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: "every port of " + br.name})]
 	}
-	return w.ports[fdbKey{br.name, mac}]
+	return d, r.linkUp(d) && r.forwarding(d)
+}
+
+// portOf forks by the port of a bridge behind which a neighbour is, as far as the neighbour table and the forwarding
+// database know; else nil. For many packets, ports that nothing tells apart are not.
+func (r *sweep) portOf(br *device, addr cells) (*device, bool) {
+	of := func(a netip.Addr) *device {
+		mac := r.w.macs[neighbour{br.name, a}]
+		if mac == "" {
+			return nil
+		}
+		return r.w.ports[fdbKey{br.name, mac}]
+	}
+	if a, ok := addr.addr(); ok {
+		return of(a), true
+	}
+	return which(r, addr, r.w.neighbours(br, r.p.v6), of)
+}
+
+// neighbours lists the addresses known on a link.
+func (w *Walker) neighbours(d *device, v6 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for n := range w.macs {
+		if n.link == d.name && n.ip.Is6() == v6 {
+			out = append(out, netip.PrefixFrom(n.ip, n.ip.BitLen()))
+		}
+	}
+	return byLength(out)
+}
+
+func macText(mac []byte) string {
+	return fmt.Sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4], mac[5])
 }

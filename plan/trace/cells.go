@@ -181,10 +181,10 @@ func hostBit(k int) int {
 
 // equal tells where the cells hold a value.
 func (c cells) equal(x *space, v []byte) bdd.Node {
-	clear := true
+	plain := true
 	for i, b := range v {
 		if u := c.unk[i]; u != 0 {
-			clear = false
+			plain = false
 			if (b^c.b[i])&^u != 0 {
 				return bdd.False
 			}
@@ -192,7 +192,7 @@ func (c cells) equal(x *space, v []byte) bdd.Node {
 			return bdd.False
 		}
 	}
-	if clear {
+	if plain {
 		return bdd.True
 	}
 	return x.EqConst(c.at(0, len(v)).vec(x.Space, x.buf[:]), v)
@@ -259,8 +259,8 @@ func (c cells) in(x *space, p netip.Prefix) bdd.Node {
 	if len(a) != len(c.b) || !p.IsValid() {
 		return bdd.False
 	}
-	clear := true
-	for i := range len(a) {
+	plain := true
+	for i := range a {
 		m := byte(0xff)
 		if left := p.Bits() - 8*i; left <= 0 {
 			break
@@ -271,9 +271,9 @@ func (c cells) in(x *space, p netip.Prefix) bdd.Node {
 		if (a[i]^c.b[i])&m&^u != 0 {
 			return bdd.False
 		}
-		clear = clear && u == 0
+		plain = plain && u == 0
 	}
-	if clear {
+	if plain {
 		return bdd.True
 	}
 	return x.Prefix(c.vec(x.Space, x.buf[:]), a, p.Bits())

@@ -39,12 +39,9 @@ func (o *opener) walker(side int) *Walker { return []*Walker{o.before, o.after}[
 // sweep makes ready to run a side's rules over every packet; of fixed variables the values are put in.
 func (c *comparison) sweep(w *Walker, fixed map[int]bool) *sweep {
 	a := c.a
-	r := &sweep{
-		w: w, x: a.x, g: newCells(regBytes), steps: a.steps, hook: c.st.hook, inBridge: c.st.bridged,
-		unknowns: a.unknowns, softs: a.softs, nextSoft: a.nextSoft, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{},
-	}
+	r := newSweep(w, a.x)
+	r.steps, r.hook, r.inBridge, r.unknowns, r.softs, r.nextSoft = a.steps, c.st.hook, c.st.bridged, a.unknowns, a.softs, a.nextSoft
 	r.name = w.contentOf
-	r.log = deaf{}
 	r.p = a.parcel(w, c.st.hook, c.st.v6, c.st.bridged)
 	p := &r.p
 	switch {
@@ -160,7 +157,7 @@ func (c *comparison) run(side int, pc bdd.Node) leaving {
 	w := c.o.walker(side)
 	r := c.sweep(w, c.fixed)
 	lost := &guesses{r: r}
-	r.log = lost
+	r.onEnd = lost.ended
 	r.pc = c.x.And(pc, c.possible)
 	seen := r.p
 	tracked := c.tracked(w, side)
@@ -171,7 +168,7 @@ func (c *comparison) run(side int, pc bdd.Node) leaving {
 		switch {
 		case r.pc == bdd.False:
 		case e.kind == entryTrack && tracked:
-			r.track(seen)
+			r.trackAny(seen)
 		case e.kind != entryChain || !slices.Contains(c.st.chains(side), e.base):
 		default:
 			r.traverse(e.base)
@@ -181,8 +178,8 @@ func (c *comparison) run(side int, pc bdd.Node) leaving {
 	return leaving{c.x.Or(r.pc, lost.all), r.p, r.p.state[bitUntracked]}
 }
 
-// track is conntrack's look at packets that may have any state: those of which a rule said notrack have none.
-func (r *sweep) track(seen parcel) {
+// trackAny is conntrack's look at packets that may have any state: those of which a rule said notrack have none.
+func (r *sweep) trackAny(seen parcel) {
 	not := r.p.state[bitUntracked]
 	r.p.ct = seen.ct
 	r.p.answer = seen.answer
@@ -195,7 +192,6 @@ func (r *sweep) track(seen parcel) {
 
 // guesses gathers packets whose fate is not known: whether they get through is a boolean for each rule that does not say.
 type guesses struct {
-	deaf
 	r   *sweep
 	all bdd.Node
 }

@@ -16,6 +16,8 @@ type table struct {
 	chains map[string]*chain
 	sets   map[string]*set
 	usesCT bool
+	// looksAtMACs says that a rule reads link headers.
+	looksAtMACs bool
 }
 
 type chain struct {
@@ -170,8 +172,10 @@ func (c *chain) spread(root *chain) {
 			root.reads, c.t.usesCT = true, true
 		case opMeta:
 			root.reads = root.reads || o.e.Key == "mark"
-		case opMaybe, opPayload:
-			root.reads = root.reads || o.code == opMaybe
+		case opMaybe:
+			root.reads = true
+		case opPayload:
+			c.t.looksAtMACs = c.t.looksAtMACs || o.base == 0 && o.off < 12
 		}
 		if o.chain != nil {
 			o.chain.spread(root)

@@ -1,6 +1,10 @@
 package trace
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/vmnet/vmnet/plan/bdd"
+)
 
 // entry is what stands at a priority of a hook: a base chain, or a piece of the kernel.
 type entry struct {
@@ -19,7 +23,7 @@ const (
 )
 
 // ipHook runs a hook of the packet's IP family.
-func (r *run) ipHook(h hook) bool {
+func (r *sweep) ipHook(h hook) bool {
 	inBridge := r.inBridge
 	r.hook, r.inBridge = h, false
 	defer func() { r.inBridge = inBridge }()
@@ -27,13 +31,13 @@ func (r *run) ipHook(h hook) bool {
 }
 
 // bridgeHook runs a hook of the bridge family.
-func (r *run) bridgeHook(h hook) bool {
+func (r *sweep) bridgeHook(h hook) bool {
 	r.hook, r.inBridge = h, true
 	defer func() { r.inBridge = false }()
 	return r.groups(r.w.bridge[h])
 }
 
-func (r *run) groups(gs [][]entry) bool {
+func (r *sweep) groups(gs [][]entry) bool {
 	for _, g := range gs {
 		for _, e := range r.ordered(g) {
 			if !r.entry(e) {
@@ -44,7 +48,7 @@ func (r *run) groups(gs [][]entry) bool {
 	return true
 }
 
-func (r *run) entry(e entry) bool {
+func (r *sweep) entry(e entry) bool {
 	switch e.kind {
 	case entryTrack:
 		if !r.inBridge || r.w.bridgeTracks {
@@ -59,7 +63,6 @@ func (r *run) entry(e entry) bool {
 	if !r.usable(e.base) {
 		return true
 	}
-	r.mapped = ""
 	if !e.base.route {
 		return r.traverse(e.base)
 	}
@@ -68,20 +71,24 @@ func (r *run) entry(e entry) bool {
 
 // usable tells whether a chain of a table is for this packet: inet tables hooked to a device see both families, and
 // tables of other families must not be asked.
-func (r *run) usable(b *base) bool {
+func (r *sweep) usable(b *base) bool {
 	f := b.c.t.t.Family
 	return f == "netdev" || f == "bridge" || familyMatches(f, r.p.v6)
 }
 
 // rerouted runs something at the output hook and routes again when it changed where the packet belongs
 // (ip_route_me_harder in net/ipv4/netfilter.c).
-func (r *run) rerouted(do func() bool) bool {
-	before := r.p
+func (r *sweep) rerouted(do func() bool) bool {
+	p := &r.p
+	if r.hook != output || r.inBridge {
+		return do()
+	}
+	src, dst, mark := r.copyOf(p.src()), r.copyOf(p.dst()), r.copyOf(p.mark)
 	if !do() {
 		return false
 	}
-	p := &r.p
-	if r.hook != output || r.inBridge || p.dst == before.dst && p.src == before.src && p.mark == before.mark {
+	same := r.x.And(src.same(r.x, p.src()), r.x.And(dst.same(r.x, p.dst()), mark.same(r.x, p.mark)))
+	if r.holds(same) {
 		return true
 	}
 	return r.routeOut()
@@ -89,18 +96,18 @@ func (r *run) rerouted(do func() bool) bool {
 
 // ordered gives the members of a group in an order. Where members of equal priority could influence each other, which
 // one runs first is not known from a snapshot (the newest registration does): it becomes a question.
-func (r *run) ordered(g []entry) []entry {
+func (r *sweep) ordered(g []entry) []entry {
 	if len(g) == 1 || !r.orderMatters(g) {
 		return g
 	}
-	st := station{stage: hookNames[r.hook], rule: -1, action: "may match", text: "the order of " + names(g) + " is not known: their priorities are equal"}
+	st := station{stage: hookNames[r.hook], rule: -1, text: "the order of " + names(g) + " is not known: their priorities are equal"}
 	for _, e := range g {
 		if e.base != nil {
 			st.ref, st.chain, st.base = e.base.c.t.ref, e.base.c.c.Name, e.base.c.c.Name
 			break
 		}
 	}
-	i := r.askAt(len(g), st)
+	i := r.pick(len(g), names(g), st)
 	out := append([]entry{g[i]}, g[:i]...)
 	return append(out, g[i+1:]...)
 }
@@ -123,7 +130,7 @@ func names(g []entry) string {
 }
 
 // orderMatters tells whether one member of a group would change, for this packet, what another looks at.
-func (r *run) orderMatters(g []entry) bool {
+func (r *sweep) orderMatters(g []entry) bool {
 	writers, readers, nats := 0, 0, 0
 	for _, e := range g {
 		if e.kind != entryChain {
@@ -150,7 +157,7 @@ func (r *run) orderMatters(g []entry) bool {
 }
 
 // alone tells whether the one writer and the one reader are the same chain.
-func (r *run) alone(g []entry) bool {
+func (r *sweep) alone(g []entry) bool {
 	for _, e := range g {
 		if e.kind == entryChain && e.base.c.writes && r.wouldAct(e.base) {
 			return true
@@ -160,21 +167,21 @@ func (r *run) alone(g []entry) bool {
 }
 
 // wouldAct tells whether a chain would change something (or, for NAT, stop the packet); "perhaps" counts as yes.
-func (r *run) wouldAct(b *base) bool {
+func (r *sweep) wouldAct(b *base) bool {
 	if !r.usable(b) {
 		return false
 	}
-	g, at, missed := r.g, r.at, r.missed
-	r.dry, r.effect = true, false
-	survived := r.traverse(b)
-	acts := r.effect || b.nat && !survived
-	r.dry, r.effect = false, false
-	r.g, r.at, r.missed = g, at, missed
+	pc, at := r.pc, r.at
+	r.dry, r.effect = true, bdd.False
+	r.traverse(b)
+	acts := r.effect != bdd.False || b.nat && r.pc != pc
+	r.dry, r.effect = false, bdd.False
+	r.pc, r.at = pc, at
 	return acts
 }
 
 // deviceHook runs the base chains hooked to a device.
-func (r *run) deviceHook(chains map[string][][]entry, d *device) bool {
+func (r *sweep) deviceHook(chains map[string][][]entry, d *device) bool {
 	if d == nil || d.unknown {
 		return true
 	}

@@ -19,23 +19,8 @@ type anyPacket struct {
 	steps    int
 }
 
-// variables names a run of variables, for people: the packet's address is bits variables from first on.
-type variables struct {
-	name        string
-	first, bits int
-}
-
-// fieldsOf lists what the variables mean, in their order. Ports share their place with ICMP's type and code.
-func fieldsOf(v6 bool) []variables {
-	n := 32
-	if v6 {
-		n = 128
-	}
-	return []variables{
-		{"in", varIn, ifaceBits}, {"out", varOut, ifaceBits}, {"proto", varProto, 8}, {"ct state", varState, stateBits}, {"ct reply", varState + 7, 1},
-		{"ct status", varStatus, 32}, {"dst", varDst, n}, {"dport", varDPort, 16}, {"src", varSrc, n}, {"sport", varSPort, 16}, {"mark", varMark, 32}, {"ct mark", varCTMark, 32},
-	}
-}
+// What the variables mean is said by the var… constants: in and out, proto, state (and reply), status, dst, dport, src, sport
+// (the place of ICMP's type and code), mark, conntrack's mark and tuples, pkttype.
 
 func newAnyPacket(s *bdd.Space, names []string) *anyPacket {
 	return &anyPacket{x: &space{Space: s}, names: names, unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, nextSoft: varSoft, steps: 10 * maxSteps}
@@ -47,9 +32,9 @@ func newAnyPacket(s *bdd.Space, names []string) *anyPacket {
 // content, so that it is the same one in another state. ok is false where the rules do what is not modelled for some packet
 // (those count as let through).
 func (w *Walker) hookSet(a *anyPacket, h hook, v6, bridged bool, pc bdd.Node) (accepted bdd.Node, ok bool) {
-	r := &sweep{w: w, x: a.x, g: newCells(regBytes), steps: a.steps, hook: h, inBridge: bridged, unknowns: a.unknowns, softs: a.softs, nextSoft: a.nextSoft, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}}
-	lost := &gaps{x: a.x}
-	r.log = lost
+	r := newSweep(w, a.x)
+	r.steps, r.hook, r.inBridge, r.unknowns, r.softs, r.nextSoft = a.steps, h, bridged, a.unknowns, a.softs, a.nextSoft
+	r.log.on = true
 	r.name = w.contentOf
 	r.p = a.parcel(w, h, v6, bridged)
 	r.pc = a.x.And(pc, a.possible(r, h))
@@ -66,20 +51,13 @@ func (w *Walker) hookSet(a *anyPacket, h hook, v6, bridged bool, pc bdd.Node) (a
 		}
 	}
 	a.nextSoft, a.steps = r.nextSoft, r.steps
-	return a.x.Or(r.pc, lost.all), lost.all == bdd.False
-}
-
-// gaps gathers the packets of which nothing can be said.
-type gaps struct {
-	deaf
-	x   *space
-	all bdd.Node
-}
-
-func (g *gaps) ended(pc bdd.Node, v Verdict, _ station) {
-	if v == Depends {
-		g.all = g.x.Or(g.all, pc)
+	lost := bdd.False
+	for _, f := range r.log.fates {
+		if f.verdict == Depends {
+			lost = a.x.Or(lost, f.pc)
+		}
 	}
+	return a.x.Or(r.pc, lost), lost == bdd.False
 }
 
 // parcel is a packet of which every bit is free.
@@ -87,6 +65,7 @@ func (a *anyPacket) parcel(w *Walker, h hook, v6, bridged bool) parcel {
 	p := newParcel()
 	p.half, p.v6 = "any", v6
 	p.image.freeAll(varRest)
+	p.filled = imageCells
 	p.end, p.trans, p.linked = netOff+20, netOff+20, h != output && h != postrouting || bridged
 	ethertype := []byte{0x08, 0}
 	p.image.b[netOff] = 0x45

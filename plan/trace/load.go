@@ -2,11 +2,10 @@ package trace
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 	"strings"
 
-	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/plan/bdd"
 )
 
 // Numbers of families and ARP hardware types as registers hold them (socket(2), linux/if_arp.h).
@@ -20,24 +19,254 @@ const (
 	arpNone     = 65534
 )
 
+// match runs an op that loads, computes or compares, and tells for which packets the rule goes on. A load that fails
+// breaks the rule (NFT_BREAK): that is no answer which a later negation could turn round.
+func (r *sweep) match(o *op) bdd.Node {
+	switch o.code {
+	case opPayload:
+		return r.payload(o)
+	case opCmp:
+		return r.cmp(o)
+	case opMeta:
+		return r.meta(o)
+	case opCT:
+		return r.connection(o)
+	case opLookup:
+		return r.contains(o)
+	case opBitwise:
+		r.bitwise(o)
+	case opImm:
+		r.load(o.dreg, o.data)
+	case opRange:
+		return r.signed(o, r.g.at(int(o.sreg), len(o.data)).within(r.x, o.data, o.data2))
+	case opIn:
+		return r.in(o)
+	case opOrder:
+		r.swap(o)
+	case opShift:
+		r.shift(o)
+	case opFIB:
+		return r.fibLoad(o)
+	case opRT:
+		return r.rt(o)
+	case opExthdr:
+		return r.exthdr(o)
+	case opForeseen:
+		return r.foreseen(o, int(o.len))
+	default:
+		return r.unknown(o)
+	}
+	return bdd.True
+}
+
+func (r *sweep) cmp(o *op) bdd.Node {
+	at, n := int(o.sreg), len(o.data)
+	if o.cmp == cmpEq { // nearly all there are: a known difference, or all known
+		var open byte
+		for i, v := range o.data {
+			u := r.g.unk[at+i]
+			if (r.g.b[at+i]^v)&^u != 0 {
+				return bdd.False
+			}
+			open |= u
+		}
+		if open == 0 {
+			return bdd.True
+		}
+	}
+	return r.g.at(at, n).compare(r.x, o.cmp, o.data)
+}
+
+// foreseen is a load whose value is unknown, and which may fail.
+func (r *sweep) foreseen(o *op, n int) bdd.Node {
+	r.blur(r.reg(o.dreg, n), o)
+	return r.unknown(o)
+}
+
+// reg is n bytes of the registers, or as many as there are.
+func (r *sweep) reg(at uint8, n int) cells { return r.g.at(int(at), min(n, regBytes-int(at))) }
+
+// load stores a constant and zeroes the rest of its last word (nft_reg_store8, strscpy_pad).
+func (r *sweep) load(at uint8, v []byte) {
+	n := min(len(v), regBytes-int(at))
+	r.reg(at, (n+3)&^3).fill(v[:n])
+}
+
+// loadCells is load for what is not a constant.
+func (r *sweep) loadCells(at uint8, v cells) {
+	n := min(v.len(), regBytes-int(at))
+	g := r.reg(at, (n+3)&^3)
+	clear(g.b[n:])
+	clear(g.unk[n:])
+	g.copyFrom(v.at(0, n))
+}
+
+func (r *sweep) load32(at uint8, v uint32) { r.reg(at, 4).word32(v) }
+
+// signed turns an answer round where the op asks for the opposite.
+func (r *sweep) signed(o *op, f bdd.Node) bdd.Node {
+	if o.neg {
+		return r.x.Not(f)
+	}
+	return f
+}
+
+// payload loads a slice of the packet. What lies beyond the headers may or may not be there.
+func (r *sweep) payload(o *op) bdd.Node {
+	p := &r.p
+	from, ok := p.offset(o)
+	if !ok {
+		return bdd.False
+	}
+	n := int(o.len)
+	if from+n <= p.end { // nearly all there are: constants
+		var open byte
+		for _, u := range p.image.unk[from : from+n] {
+			open |= u
+		}
+		if d := int(o.dreg); open == 0 {
+			copy(r.g.b[d:], p.image.b[from:from+n])
+			clear(r.g.unk[d : d+n])
+			for ; n&3 != 0; n++ {
+				r.g.b[d+n], r.g.unk[d+n] = 0, 0
+			}
+			return bdd.True
+		}
+	}
+	switch {
+	case p.framed && from+n > netOff+p.length:
+		return bdd.False
+	case from+n > imageCells:
+		return r.foreseen(o, n)
+	case from+n > p.end:
+		p.fillUp()
+	}
+	g := r.g.at(int(o.dreg), (n+3)&^3)
+	if n&3 != 0 {
+		clear(g.b[n:])
+		clear(g.unk[n:])
+	}
+	g.copyFrom(p.image.at(from, n))
+	if from+n <= p.end {
+		return bdd.True
+	}
+	return r.beyond(from + n)
+}
+
+// beyond tells whether a packet has as many bytes.
+func (r *sweep) beyond(n int) bdd.Node {
+	var c [2]byte
+	var u [2]byte
+	var f [16]bdd.Node
+	length := cells{c[:], u[:], f[:]}
+	r.fixed(length, "how much there is")
+	return length.compare(r.x, cmpGte, []byte{byte(n >> 8), byte(n)})
+}
+
+// in is a lowered list of ranges: multiport and the like.
+func (r *sweep) in(o *op) bdd.Node {
+	n := int(o.e.Len)
+	g := r.g.at(int(o.sreg), n)
+	f := bdd.False
+	for _, x := range o.e.Ranges {
+		if len(x[0]) == n && len(x[1]) == n {
+			f = r.x.Or(f, g.within(r.x, x[0], x[1]))
+		} else {
+			f = r.x.Or(f, r.unknown(o))
+		}
+	}
+	return r.signed(o, f)
+}
+
+// bitwise is dst = (src & mask) ^ xor: what the mask hides is known to be nothing.
+func (r *sweep) bitwise(o *op) {
+	g := r.g
+	for i := range int(o.len) {
+		s, d := int(o.sreg)+i, int(o.dreg)+i
+		u := g.unk[s] & o.data[i]
+		g.b[d] = (g.b[s]&o.data[i] ^ o.data2[i]) &^ u
+		if u == 0 {
+			g.unk[d] = 0
+			continue
+		}
+		was := g.unk[s]
+		for j := range 8 {
+			if m := byte(0x80) >> j; u&m != 0 {
+				f := g.n[8*s+j]
+				if o.data2[i]&m != 0 {
+					g.unk[s] = was
+					f = r.x.Not(g.bit(r.x.Space, 8*s+j))
+				}
+				g.n[8*d+j] = f
+			}
+		}
+		g.unk[d] = u
+	}
+}
+
+// shift moves words of the host's byte order, carrying between them (nft_bitwise_eval_lshift, _rshift).
+func (r *sweep) shift(o *op) {
+	n := int(binary.NativeEndian.Uint32(o.data) & 31)
+	words := (int(o.len) + 3) / 4
+	// The first word is the most significant one; bit 0 of the string is the least significant bit of the last.
+	at := func(base uint8, k int) (word cells, bit int) {
+		w := words - 1 - k/32
+		return r.g.at(int(base)+4*w, 4), hostBit(k % 32)
+	}
+	old := make([]bdd.Node, 32*words)
+	for k := range old {
+		w, b := at(o.sreg, k)
+		old[k] = w.bit(r.x.Space, b)
+	}
+	for k := range old {
+		from, f := k-n, bdd.False
+		if o.neg {
+			from = k + n
+		}
+		if from >= 0 && from < len(old) {
+			f = old[from]
+		}
+		w, b := at(o.dreg, k)
+		w.setBit(b, f)
+	}
+}
+
+// swap is byteorder: on a little-endian host both directions turn the bytes of each element around.
+func (r *sweep) swap(o *op) {
+	size := int(o.e.Size)
+	turn := binary.NativeEndian.Uint16([]byte{1, 0}) == 1
+	t := newCells(8)
+	for i := 0; i+size <= int(o.len); i += size {
+		s, d := r.g.at(int(o.sreg)+i, size), r.g.at(int(o.dreg)+i, size)
+		t.copyFrom(s)
+		for j := range size {
+			from := j
+			if turn {
+				from = size - 1 - j
+			}
+			d.at(j, 1).copyFrom(t.at(from, 1))
+		}
+	}
+}
+
 // meta loads a fact about the packet (net/netfilter/nft_meta.c).
-func (r *run) meta(o *op) answer3 {
-	p, g, d := &r.p, &r.g, o.dreg
+func (r *sweep) meta(o *op) bdd.Node {
+	p, d := &r.p, o.dreg
 	switch o.e.Key {
 	case "iifname":
-		g.putName(d, p.in)
+		r.loadName(d, p.in, p.inAny)
 	case "oifname":
-		g.putName(d, p.out)
+		r.loadName(d, p.out, p.outAny)
 	case "iif":
-		g.putIndex(d, p.in)
+		r.loadIndex(d, p.in, p.inAny)
 	case "oif":
-		g.putIndex(d, p.out)
+		r.loadIndex(d, p.out, p.outAny)
 	case "ibrname", "bri_iifname", "ibridgename":
-		return r.bridgeName(d, p.in)
+		return r.bridgeName(d, p.in, p.inAny)
 	case "obrname", "bri_oifname", "obridgename":
-		return r.bridgeName(d, p.out)
+		return r.bridgeName(d, p.out, p.outAny)
 	case "l4proto":
-		g.put8(d, p.proto)
+		r.loadCells(d, p.layer4)
 	case "nfproto":
 		n := byte(nfIPv4)
 		switch {
@@ -46,345 +275,237 @@ func (r *run) meta(o *op) answer3 {
 		case p.v6:
 			n = nfIPv6
 		}
-		g.put8(d, n)
+		r.load(d, []byte{n})
 	case "protocol":
-		g.put(d, p.b[12:14])
+		r.loadCells(d, p.image.at(12, 2))
 	case "mark":
-		g.put32(d, p.mark)
+		r.loadCells(d, p.mark)
 	case "pkttype":
-		g.put8(d, p.pkttype)
+		r.loadCells(d, p.kind)
 	case "iiftype", "oiftype":
-		return r.hardware(d, r.side(o.e.Key))
+		return r.ofDevice(d, 2, o.e.Key, hardware)
 	case "iifgroup", "oifgroup":
-		dev := r.side(o.e.Key)
-		if dev == nil {
-			return no
-		}
-		if dev.unknown || dev.link.Facts == nil {
-			g.blur(d, 4)
-			return yes
-		}
-		g.put32(d, word{v: dev.link.Facts.Group})
+		return r.ofDevice(d, 4, o.e.Key, groupOf)
 	case "iifkind", "oifkind":
-		return r.kind(d, r.side(o.e.Key))
+		return r.ofDevice(d, 16, o.e.Key, kindOf)
 	case "sdif", "sdifname":
-		g.put(d, make([]byte, 16)) // no VRF: index 0, no name
+		r.load(d, make([]byte, 16)) // no VRF: index 0, no name
 	case "skuid", "skgid":
-		g.blur(d, 4)
-		switch {
-		case p.made:
-			return maybe
-		case r.hook == input:
-			return maybe
+		if !p.made && r.hook != input {
+			return bdd.False
 		}
-		return no
-	default: // length, priority, cpu, time, day, hour, rtclassid, secpath, cgroup, random, …
-		g.blur(d, 16)
-		return maybe
-	}
-	return yes
-}
-
-// side picks the device a key speaks of.
-func (r *run) side(key string) *device {
-	if strings.HasPrefix(key, "o") {
-		return r.p.out
-	}
-	return r.p.in
-}
-
-func (g *regs) putName(at uint8, dev *device) {
-	var name [16]byte
-	if dev != nil {
-		if dev.unknown {
-			g.blur(at, 16)
-			return
+		r.fixed(r.reg(d, 4), o.e.Key)
+		return r.fixedBit("socket") // what the kernel sends by itself has no user, and early demux may know one
+	case "length":
+		if p.framed {
+			r.load32(d, uint32(p.length))
+		} else {
+			r.fixed(r.reg(d, 4), o.e.Key)
 		}
-		copy(name[:15], dev.name)
+	default: // priority, cpu, time, day, hour, rtclassid, secpath, cgroup, random, …
+		return r.foreseen(o, 16)
 	}
-	g.put(at, name[:])
-}
-
-func (g *regs) putIndex(at uint8, dev *device) {
-	switch {
-	case dev == nil:
-		g.put32(at, word{})
-	case dev.unknown || dev.index == 0:
-		g.blur(at, 4)
-	default:
-		g.put32(at, word{v: uint32(dev.index)})
-	}
-}
-
-func (r *run) bridgeName(at uint8, dev *device) answer3 {
-	switch {
-	case dev == nil:
-		return no
-	case dev.master != nil && dev.master.bridge:
-		r.g.putName(at, dev.master)
-	case dev.bridge:
-		r.g.putName(at, dev)
-	default:
-		return no
-	}
-	return yes
-}
-
-func (r *run) hardware(at uint8, dev *device) answer3 {
-	if dev == nil {
-		return no
-	}
-	t := uint16(arpEther)
-	known := true
-	switch {
-	case dev.unknown:
-		known = false
-	case dev.link.Type == "loopback":
-		t = arpLoopback
-	case dev.link.Type == "tun" || dev.link.Type == "wireguard":
-		t = arpNone
-	case dev.link.MAC == nil || *dev.link.MAC == "":
-		known = false
-	}
-	r.g.put(at, binary.NativeEndian.AppendUint16(nil, t))
-	if !known {
-		r.g.blur(at, 2)
-	}
-	return yes
-}
-
-func (r *run) kind(at uint8, dev *device) answer3 {
-	if dev == nil {
-		return no
-	}
-	if dev.unknown {
-		r.g.blur(at, 16)
-		return maybe
-	}
-	switch dev.link.Type {
-	case "", "device", "loopback":
-		return no // no rtnl_link_ops
-	}
-	var name [16]byte
-	copy(name[:15], dev.link.Type)
-	if dev.link.Type == "tap" {
-		copy(name[:], "tun")
-	}
-	r.g.put(at, name[:])
-	return yes
+	return bdd.True
 }
 
 // connection loads from conntrack (net/netfilter/nft_ct.c). State is answered without an entry too; every other key
 // then breaks the rule.
-func (r *run) connection(o *op) answer3 {
-	p, g, d := &r.p, &r.g, o.dreg
+func (r *sweep) connection(o *op) bdd.Node {
+	p, d := &r.p, o.dreg
 	if o.e.Key == "state" {
-		s := uint32(ctInvalid)
-		if p.ctState != 0 {
-			s = p.ctState
-		}
-		g.put32(d, word{v: s})
-		return yes
+		r.loadState(r.reg(d, 4))
+		return bdd.True
 	}
 	c := p.ct
-	if c == nil {
-		return no
+	if c == nil || p.has == bdd.False {
+		return bdd.False
 	}
-	t := &c.orig
+	dir := ctOrig
 	if o.e.Dir == "reply" {
-		t = &c.reply
+		dir = ctReply
 	}
 	switch o.e.Key {
 	case "direction":
-		var dir byte
-		if p.ctReply {
-			dir = 1
-		}
-		g.put8(d, dir)
+		g := r.reg(d, 4)
+		g.zero()
+		g.setBit(7, p.answer)
 	case "status":
-		w := word{v: c.status}
-		if c.status&ipsSeenReply != 0 {
-			w.unk = ipsAssured // depends on the protocol's own state
+		g := r.reg(d, 4)
+		g.copyFrom(c.at(ctStatus, 4))
+		if c.seen { // whether it is assured depends on the protocol's own state
+			g.setBit(hostBit(2), r.fixedBit("assured"))
 		}
-		g.put32(d, w)
 	case "mark":
-		g.put32(d, c.mark)
+		r.loadCells(d, c.at(ctMark, 4))
 	case "l3proto", "l3protocol":
 		n := byte(nfIPv4)
 		if p.v6 {
 			n = nfIPv6
 		}
-		g.put8(d, n)
+		r.load(d, []byte{n})
 	case "protocol", "proto":
-		g.put8(d, p.proto)
+		r.loadCells(d, p.layer4)
 	case "saddr", "src", "src_ip", "src_ip6":
-		return g.putAddr(d, t.src, o.e.Key)
+		return r.loadAddr(o, c, dir+tupleSrc)
 	case "daddr", "dst", "dst_ip", "dst_ip6":
-		return g.putAddr(d, t.dst, o.e.Key)
+		return r.loadAddr(o, c, dir+tupleDst)
 	case "proto_src", "proto-src", "sport":
-		return r.putPort(d, t.sport, t.anyS)
+		r.loadPort(o, c.at(dir+tupleSPort, 2))
 	case "proto_dst", "proto-dst", "dport":
-		return r.putPort(d, t.dport, t.anyD)
+		r.loadPort(o, c.at(dir+tupleDPort, 2))
 	case "zone":
-		g.put(d, []byte{0, 0})
+		r.load(d, []byte{0, 0})
 	default: // bytes, packets, expiration, helper, labels, id, …
-		g.blur(d, 16)
-		return maybe
+		return r.x.And(p.has, r.foreseen(o, 16))
 	}
-	return yes
+	return p.has
 }
 
-func (g *regs) putAddr(at uint8, a netip.Addr, key string) answer3 {
-	if !a.IsValid() || strings.HasSuffix(key, "_ip6") != a.Is6() && strings.Contains(key, "_ip") {
-		return no
-	}
-	g.put(at, a.AsSlice())
-	return yes
-}
-
-func (r *run) putPort(at uint8, port uint16, unknown bool) answer3 {
-	if !r.p.hasPorts() || unknown {
-		r.g.blur(at, 4)
-		return yes
-	}
-	r.g.put16(at, port)
-	return yes
-}
-
-// fibLoad asks the routing tables (net/ipv4/netfilter/nft_fib_ipv4.c).
-func (r *run) fibLoad(o *op) answer3 {
+func (r *sweep) loadState(g cells) {
 	p := &r.p
-	words := strings.FieldsFunc(o.e.Key, func(c rune) bool { return c == ' ' || c == '.' || c == ',' })
-	has := func(w string) bool {
-		return slices.Contains(words, w)
-	}
-	var dev *device
-	switch {
-	case has("iif"):
-		dev = p.in
-	case has("oif"):
-		dev = p.out
-	}
-	addr, other := p.dst, p.src
-	if has("saddr") {
-		addr, other = p.src, p.dst
-	}
-	if o.e.Op == "type" {
-		return r.fibType(o, addr, dev)
-	}
-	found := r.fibDevice(addr, other, dev, has("saddr"), has("iif"), has("mark"))
-	if r.end != nil {
-		return no
-	}
-	present := o.e.Flags&(1<<5) != 0 || has("present")
-	switch {
-	case present:
-		r.g.put8(o.dreg, map[bool]byte{true: 1}[found != nil])
-	case o.e.Op == "oifname":
-		r.g.putName(o.dreg, found)
-	default:
-		r.g.putIndex(o.dreg, found)
-	}
-	return yes
-}
-
-// routeTypes are the RTN_* of rtnetlink(7).
-var routeTypes = map[string]uint32{
-	"": 1, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8, "throw": 9,
-}
-
-// fibType is inet_dev_addr_type: the local table alone decides, elsewhere everything is unicast.
-func (r *run) fibType(o *op, addr netip.Addr, dev *device) answer3 {
-	f := r.w.fib[family(r.p.v6)]
-	kind := "unicast"
-	switch {
-	case addr.Is4() && (addr == limitedBroadcast || addr.As4()[0] == 0):
-		kind = "broadcast"
-	case addr.IsMulticast():
-		kind = "multicast"
-	default:
-		if rt := f.tables[schema.TableLocal].find(addr); len(rt) > 0 && (dev == nil || rt[0].Link == dev.name) {
-			kind = rt[0].Type
-		} else if r.p.v6 {
-			kind = r.ipv6Type(addr)
+	g.zero()
+	none := bdd.True
+	for i, f := range p.state {
+		if f != bdd.False {
+			none = r.x.Diff(none, f)
+			g.setBit(hostBit(i), f)
 		}
 	}
-	r.g.put32(o.dreg, word{v: routeTypes[kind]})
-	return yes
+	if none != bdd.False { // nf_ct_get gives nothing: invalid
+		g.setBit(hostBit(bitInvalid), r.x.Or(none, p.state[bitInvalid]))
+	}
 }
 
-// ipv6Type is the rest of nft_fib6_eval_type, which asks all tables: an address without a route is unreachable.
-func (r *run) ipv6Type(addr netip.Addr) string {
-	res := r.route(query{dst: addr, in: r.w.lo})
-	switch {
-	case res.kind == "" || res.kind == "unicast":
-		return "unicast"
-	case res.kind == "none":
-		return "unreachable"
+func (r *sweep) loadAddr(o *op, c *entryCT, off int) bdd.Node {
+	if strings.HasSuffix(o.e.Key, "_ip6") != r.p.v6 && strings.Contains(o.e.Key, "_ip") {
+		return bdd.False
 	}
-	return res.kind
+	r.loadCells(o.dreg, c.at(off, r.p.alen()))
+	return r.p.has
 }
 
-func (r *run) fibDevice(addr, other netip.Addr, dev *device, saddr, byIn, byMark bool) *device {
-	q := query{dst: addr, src: other, in: r.w.lo}
-	if r.hook == prerouting && !r.inBridge && r.p.in == r.w.lo {
-		return r.p.in
+func (r *sweep) loadPort(o *op, port cells) {
+	if !r.p.layer4.known() || r.p.hasPorts() {
+		r.loadCells(o.dreg, port)
+		return
 	}
-	if byMark {
-		q.mark = r.p.mark
+	if p := &r.p; p.framed && (p.proto == protoICMP || p.proto == protoICMPv6) { // the identifier; type and code
+		t := p.image.b[p.trans:]
+		switch source := o.e.Key == "sport" || strings.HasSuffix(o.e.Key, "src"); {
+		case source:
+			r.load(o.dreg, t[4:6])
+		case o.e.Dir == "reply":
+			r.load(o.dreg, []byte{echoReply(t[0]), t[1]})
+		default:
+			r.load(o.dreg, t[:2])
+		}
+		return
 	}
-	if saddr && byIn && r.hook == forward && r.p.out != nil {
-		q.in = r.p.out
+	if r.p.framed {
+		r.load(o.dreg, []byte{0, 0})
+		return
 	}
-	res := r.route(q)
-	if res.kind != "unicast" || res.dev == nil {
-		return nil
+	r.fixed(r.reg(o.dreg, 4), "ICMP's place of ports")
+}
+
+// echoReply is the type that answers one (invmap).
+func echoReply(kind byte) byte {
+	switch kind {
+	case 8:
+		return 0
+	case 128:
+		return 129
+	case 139:
+		return 140
 	}
-	if dev == nil {
-		return res.dev
-	}
-	if slices.Contains(res.route.Devices(), dev.name) {
-		return dev
-	}
-	return nil
+	return kind + 1
 }
 
 // rt loads from the routing decision (net/netfilter/nft_rt.c).
-func (r *run) rt(o *op) answer3 {
+func (r *sweep) rt(o *op) bdd.Node {
 	if r.p.out == nil {
-		return no
+		return bdd.False
 	}
 	switch o.e.Key {
 	case "nexthop4", "nexthop6", "nexthop":
 		if (o.e.Key == "nexthop4") == r.p.v6 && o.e.Key != "nexthop" {
-			return no
+			return bdd.False
 		}
-		nh := r.p.dst
-		if r.gateway.IsValid() {
-			nh = r.gateway
+		if r.gateway.len() > 0 {
+			r.loadCells(o.dreg, r.gateway)
+		} else {
+			r.loadCells(o.dreg, r.p.dst())
 		}
-		r.g.put(o.dreg, nh.AsSlice())
-		return yes
+		return bdd.True
 	}
-	r.g.blur(o.dreg, 16)
-	return maybe
+	return r.foreseen(o, 16)
 }
 
 // exthdr loads an IPv6 extension header, which the packet does not have, or a TCP option, which nobody can foresee.
-func (r *run) exthdr(o *op) answer3 {
+func (r *sweep) exthdr(o *op) bdd.Node {
 	present := o.e.Flags&1 != 0 // NFT_EXTHDR_F_PRESENT
-	option := o.e.Op == "tcpopt" && r.p.proto == protoTCP || o.e.Op == "sctp" && r.p.proto == protoSCTP
-	switch {
-	case option && present:
-		r.g.put8(o.dreg, 0)
-		r.g.unk[o.dreg] = 1
-		return yes
-	case option:
-		r.g.blur(o.dreg, o.len)
-		return maybe
-	case present:
-		r.g.put8(o.dreg, 0)
-		return yes
+	tcp := r.p.layer4.equal(r.x, []byte{protoTCP})
+	sctp := r.p.layer4.equal(r.x, []byte{protoSCTP})
+	may := bdd.False
+	switch o.e.Op {
+	case "tcpopt":
+		may = tcp
+	case "sctp":
+		may = sctp
 	}
-	return no
+	var there bdd.Node
+	if may != bdd.False {
+		there = r.x.And(may, r.fixedBit("option "+o.e.Op+" "+string(rune(o.e.Type))))
+	}
+	g := r.reg(o.dreg, int(o.len))
+	switch {
+	case present:
+		r.load(o.dreg, []byte{0})
+		r.reg(o.dreg, 1).setBit(7, there)
+		return bdd.True
+	case may == bdd.False:
+		return bdd.False
+	}
+	r.fixed(g, "option "+o.e.Op+" "+string(rune(o.e.Type))+" at "+string(rune(o.e.Offset))+" "+string(rune(o.len)))
+	return there
+}
+
+// fibLoad asks the routing tables (net/ipv4/netfilter/nft_fib_ipv4.c).
+func (r *sweep) fibLoad(o *op) bdd.Node {
+	p := &r.p
+	words := strings.FieldsFunc(o.e.Key, func(c rune) bool { return c == ' ' || c == '.' || c == ',' })
+	has := func(w string) bool { return slices.Contains(words, w) }
+	addr, other := p.dst(), p.src()
+	if has("saddr") {
+		addr, other = other, addr
+	}
+	dev, devs := p.out, p.outAny
+	if has("iif") {
+		dev, devs = p.in, p.inAny
+	} else if !has("oif") {
+		dev, devs = nil, nil
+	}
+	g := r.reg(o.dreg, 16)
+	if o.e.Op == "type" {
+		r.fibType(g.at(0, 4), addr, dev, devs)
+		return bdd.True
+	}
+	present := o.e.Flags&(1<<5) != 0 || has("present")
+	g.zero()
+	one := newCells(16)
+	for _, f := range r.fibDevices(addr, other, dev, devs, has("saddr"), has("iif"), has("mark")) {
+		one.zero()
+		n := 4
+		switch {
+		case present:
+			one.b[0], n = 1, 1
+		case o.e.Op == "oifname":
+			r.nameCells(one, f.k)
+			n = 16
+		default:
+			r.indexCells(one.at(0, 4), f.k)
+		}
+		g.at(0, n).merge(r.x.Space, f.cond, one.at(0, n))
+	}
+	return bdd.True
 }

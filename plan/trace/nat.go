@@ -1,9 +1,10 @@
 package trace
 
 import (
-	"encoding/binary"
 	"net/netip"
+	"strings"
 
+	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -13,357 +14,499 @@ const (
 	natNetmap = 1 << 6
 )
 
+// The bits of "ct status" by number (enum ip_conntrack_status).
+const (
+	ipsSeenReply  = 1
+	ipsAssured    = 2
+	ipsConfirmed  = 3
+	ipsSrcNAT     = 4
+	ipsDstNAT     = 5
+	ipsSrcNATDone = 7
+	ipsDstNATDone = 8
+)
+
+func (c *entryCT) status(x *space, bit int) bdd.Node {
+	return c.at(ctStatus, 4).bit(x.Space, hostBit(bit))
+}
+
+func (c *entryCT) setStatus(bit int, f bdd.Node) { c.at(ctStatus, 4).setBit(hostBit(bit), f) }
+
+// entry makes an entry of conntrack for the packet at hand.
+func (r *sweep) newEntry() *entryCT {
+	if r.conns == len(r.memory) {
+		r.conns--
+	}
+	c := r.memory[r.conns]
+	if c == nil {
+		c = &entryCT{cells: newCells(ctCells)}
+		r.memory[r.conns] = c
+	}
+	r.conns++
+	*c = entryCT{cells: c.cells}
+	c.zero()
+	r.tuple(c.at(ctOrig, tupleLen))
+	invert(c.at(ctReply, tupleLen), c.at(ctOrig, tupleLen))
+	return c
+}
+
 // track is conntrack's look at the packet (nf_conntrack_in): it finds the entry, or makes one for a first packet.
-func (r *run) track() bool {
+func (r *sweep) track() bool {
 	p := &r.p
-	if p.ctState != 0 { // untracked by a rule, or seen before: bridge, loopback
-		return true
-	}
-	t := p.tuple()
-	if p.half == "request" {
-		r.conn = &conn{orig: t, reply: t.invert()}
-		p.ct, p.ctState = r.conn, ctNew
-		return true
-	}
-	if c := r.conn; c != nil {
-		switch {
-		case t.meets(c.reply):
-			p.ct, p.ctState, p.ctReply = c, ctEstablished, true
-			c.status |= ipsSeenReply
-			return true
-		case t.meets(c.orig):
-			r.trackLater(c)
-			return true
+	if seen := p.seen(r.x.Space); r.holds(seen) { // untracked by a rule, or seen before: bridge, loopback
+		if p.stateOf() == 0 {
+			p.setState(bitUntracked)
 		}
+		return true
+	}
+	p.setState(-1)
+	if state := r.opens(); p.half == "request" && state != bitNew {
+		p.setState(state)
+		return true
+	}
+	if p.half == "request" {
+		r.conn = r.newEntry()
+		r.found(r.conn, bitNew, bdd.False)
+		return true
+	}
+	reply, orig := bdd.False, bdd.False
+	if c := r.conn; c != nil {
+		reply, orig = r.meetsTuple(c.at(ctReply, tupleLen)), r.meetsTuple(c.at(ctOrig, tupleLen))
+	}
+	switch r.choose(reply, r.x.Diff(orig, reply), r.x.Not(r.x.Or(orig, reply))) {
+	case 0:
+		r.conn.setStatus(ipsSeenReply, bdd.True)
+		r.conn.seen = true
+		r.found(r.conn, bitEstablished, bdd.True)
+		return true
+	case 1:
+		r.trackLater()
+		return true
 	}
 	// No entry: an answer alone does not begin a connection (tcp_new, icmp_new), a later TCP segment does (tcp_loose).
 	if p.half == "reply" && (p.proto == protoTCP || p.proto == protoICMP || p.proto == protoICMPv6) {
-		p.ctState = ctInvalid
+		p.setState(bitInvalid)
 		return true
 	}
-	if r.conn != nil && !toMany(r.sent.dst) && !r.dry {
+	if r.conn != nil && !r.many {
 		// The NAT core sees to it that no two entries look alike, and this one nearly does: what it picks nobody knows.
 		return r.unmodelled("nat", schema.Ref{}, "this packet belongs to no connection that conntrack knows, though the first one did: a rule writes into packets")
 	}
-	p.ct, p.ctState = &conn{orig: t, reply: t.invert()}, ctNew
+	r.found(r.newEntry(), bitNew, bdd.False)
 	return true
 }
 
+func (r *sweep) found(c *entryCT, state int, answer bdd.Node) {
+	r.p.ct, r.p.has, r.p.answer = c, bdd.True, answer
+	r.p.setState(state)
+}
+
 // trackLater is a later packet of the side that opened the connection: established once conntrack saw an answer.
-func (r *run) trackLater(c *conn) {
-	p := &r.p
+func (r *sweep) trackLater() {
 	switch {
-	case c.status&ipsSeenReply != 0:
-		p.ct, p.ctState = c, ctEstablished
-	case p.proto == protoTCP: // an ACK in state SYN_SENT (tcp_conntracks)
-		p.ctState = ctInvalid
+	case r.conn.seen:
+		r.found(r.conn, bitEstablished, bdd.False)
+	case r.p.proto == protoTCP: // an ACK in state SYN_SENT (tcp_conntracks)
+		r.p.setState(bitInvalid)
 	default:
-		p.ct, p.ctState = c, ctNew
+		r.found(r.conn, bitNew, bdd.False)
 	}
 }
 
-func (p *packet) tuple() tuple {
-	sAny, dAny := p.portsUnknown()
-	return tuple{p.src, p.dst, p.sport, p.dport, sAny, dAny}
-}
-
-func (t tuple) invert() tuple { return tuple{t.dst, t.src, t.dport, t.sport, t.anyD, t.anyS} }
-
-// meets tells whether two tuples are the same as far as their ports are known.
-func (t tuple) meets(o tuple) bool {
-	return t.src == o.src && t.dst == o.dst &&
-		(t.sport == o.sport || t.anyS || o.anyS) && (t.dport == o.dport || t.anyD || o.anyD)
+// meetsTuple tells for which packets their tuple is that.
+func (r *sweep) meetsTuple(t cells) bdd.Node {
+	r.tuple(r.t1)
+	return r.t1.same(r.x, t)
 }
 
 // natHook is the NAT core at a hook (nf_nat_inet_fn): a first packet is shown to the NAT chains until one sets up a
 // mapping; then, as for every later packet, the mapping is applied.
-func (r *run) natHook() bool {
+func (r *sweep) natHook() bool {
 	p := &r.p
 	c := p.ct
 	if c == nil {
 		return true
 	}
 	source := r.hook == postrouting || r.hook == input
-	done := uint32(ipsDstNATDone)
+	done, bit := &c.dstDone, ipsDstNATDone
 	if source {
-		done = ipsSrcNATDone
+		done, bit = &c.srcDone, ipsSrcNATDone
 	}
-	if p.ctState == ctNew && c.status&done == 0 {
+	if p.state[bitNew] == bdd.True && !*done {
 		if !r.natChains(r.w.nat[family(p.v6)][r.hook]) {
 			return false
 		}
-		c.status |= done
+		*done = true
+		c.setStatus(bit, bdd.True)
 	}
 	r.applyNAT(source)
 	return true
 }
 
-func (r *run) natChains(groups [][]entry) bool {
-	r.mapped = ""
+func (r *sweep) natChains(groups [][]entry) bool {
+	mapped := bdd.False
 	for _, g := range groups {
 		for _, e := range r.ordered(g) {
-			r.mapped = ""
-			if !r.traverse(e.base) {
-				return false
+			if r.pc == bdd.False {
+				break
 			}
-			if r.mapped != "" {
-				r.mapped = ""
-				return true
-			}
+			r.mapped = bdd.False
+			r.traverse(e.base)
+			m := r.x.And(r.pc, r.mapped)
+			mapped, r.pc = r.x.Or(mapped, m), r.x.Diff(r.pc, m)
 		}
 	}
-	return true
+	r.pc = r.x.Or(r.pc, mapped)
+	return r.pc != bdd.False
 }
 
 // applyNAT is nf_nat_packet: destinations before routing, sources after it; for an answer the other way round.
-func (r *run) applyNAT(source bool) {
+func (r *sweep) applyNAT(source bool) {
 	p, c := &r.p, r.p.ct
-	sAny, dAny := p.portsUnknown()
-	switch {
-	case !p.ctReply && !source && c.status&ipsDstNAT != 0:
-		p.dst, p.dport, dAny = c.reply.src, c.reply.sport, c.reply.anyS
-	case !p.ctReply && source && c.status&ipsSrcNAT != 0:
-		p.src, p.sport, sAny = c.reply.dst, c.reply.dport, c.reply.anyD
-	case p.ctReply && !source && c.status&ipsSrcNAT != 0:
-		p.dst, p.dport, dAny = c.orig.src, c.orig.sport, c.orig.anyS
-	case p.ctReply && source && c.status&ipsDstNAT != 0:
-		p.src, p.sport, sAny = c.orig.dst, c.orig.dport, c.orig.anyD
-	default:
+	back := p.answer == bdd.True
+	bit, from := ipsSrcNAT, c.at(ctOrig, tupleLen)
+	if source == back {
+		bit = ipsDstNAT
+	}
+	if !back {
+		from = c.at(ctReply, tupleLen)
+	}
+	on := c.status(r.x, bit)
+	if on == bdd.False {
 		return
 	}
-	p.putAddrs()
-	if p.hasPorts() {
-		p.putPorts(sAny, dAny)
+	n := p.alen()
+	if source {
+		p.src().merge(r.x.Space, on, from.at(tupleDst, n))
+	} else {
+		p.dst().merge(r.x.Space, on, from.at(tupleSrc, n))
+	}
+	switch {
+	case !p.hasPorts():
+	case source:
+		p.sport().merge(r.x.Space, on, from.at(tupleDPort, 2))
+	default:
+		p.dport().merge(r.x.Space, on, from.at(tupleSPort, 2))
 	}
 }
 
 // mapping is what a NAT rule asks for.
 type mapping struct {
-	source   bool
-	min, max netip.Addr // invalid: the address stays
-	netmap   bool
-	ports    bool
-	pmin     uint16
-	pmax     uint16
-	random   bool
-	name     string
+	source bool
+	lo, hi cells // no cells: the address stays
+	netmap bool
+	ports  bool
+	pmin   cells
+	pmax   cells
+	random bool
+	name   string
 }
 
-// translate runs nat, masq, redir and netmap: it sets up the mapping and accepts.
-func (r *run) translate(o *op) step {
-	if r.p.ct == nil || !r.at.b.nat {
-		r.giveUp(r.at.b, r.at.c, r.at.i, "")
-		return stepEnd
+// nat runs nat, masq, redir and netmap for the packets in live: it sets up the mapping and accepts. It gives what is left
+// for the next rule, and for the rest of this one.
+func (r *sweep) nat(o *op, pc, live bdd.Node) (rest, on bdd.Node) {
+	p, e := &r.p, o.e
+	rest = r.x.Diff(pc, live)
+	if p.ct == nil || !r.at.b.nat {
+		r.giveUp(r.at, live, "")
+		return rest, bdd.False
 	}
-	e := o.e
-	if e.Family == "ip" && r.p.v6 || e.Family == "ip6" && !r.p.v6 {
-		return stepNext // nft_nat_inet_eval
+	if e.Family == "ip" && p.v6 || e.Family == "ip6" && !p.v6 {
+		return pc, live // nft_nat_inet_eval
 	}
-	m := mapping{random: e.Flags&natRandom != 0, netmap: e.Flags&natNetmap != 0}
+	source := r.hook == postrouting || r.hook == input
+	m := mapping{random: e.Flags&natRandom != 0, netmap: e.Flags&natNetmap != 0, name: e.Op}
 	ok := true
 	switch o.code {
 	case opNAT:
 		m.source = e.Op == "snat"
-		m.name = e.Op
 		if o.has&1 != 0 {
-			m.min, ok = r.regAddr(o.sreg)
-			m.max = m.min
-			if ok && o.has&2 != 0 {
-				m.max, ok = r.regAddr(o.sreg2)
+			m.lo = r.copyOf(r.reg(o.sreg, p.alen()))
+			m.hi = m.lo
+			if o.has&2 != 0 {
+				m.hi = r.copyOf(r.reg(o.sreg2, p.alen()))
 			}
 		}
-		ok = ok && r.regPorts(&m, o.has&4 != 0, o.sreg3, o.has&8 != 0, o.sreg4)
+		r.natPorts(&m, o.has&4 != 0, o.sreg3, o.has&8 != 0, o.sreg4)
 	case opNetmap:
-		m.source = e.Op == "snat" || e.Op == "" && (r.hook == postrouting || r.hook == input)
-		m.name = "netmap"
-		m.netmap = true
-		m.min, m.max, ok = prefixRange(e.Data, e.Data2)
+		m.source = e.Op == "snat" || e.Op == "" && source
+		m.name, m.netmap = "netmap", true
+		m.lo, m.hi, ok = prefixRange(e.Data, e.Data2)
 	case opMasq:
 		m.source, m.name = true, "masquerade"
-		ok = r.regPorts(&m, o.has&1 != 0, o.sreg, o.has&2 != 0, o.sreg2)
+		r.natPorts(&m, o.has&1 != 0, o.sreg, o.has&2 != 0, o.sreg2)
 	case opRedir:
 		m.name = "redirect"
-		ok = r.regPorts(&m, o.has&1 != 0, o.sreg, o.has&2 != 0, o.sreg2)
+		r.natPorts(&m, o.has&1 != 0, o.sreg, o.has&2 != 0, o.sreg2)
 	}
-	if !ok || m.source != (r.hook == postrouting || r.hook == input) || m.min.IsValid() && m.min.Is6() != r.p.v6 {
-		r.giveUp(r.at.b, r.at.c, r.at.i, "")
-		return stepEnd
+	if !ok || m.source != source || m.lo.len() > 0 && m.lo.len() != p.alen() {
+		r.giveUp(r.at, live, "")
+		return rest, bdd.False
 	}
-	return r.setUp(o.code, m)
+	if r.dry {
+		r.effect = r.x.Or(r.effect, live)
+		r.accepted = r.x.Or(r.accepted, live)
+		return rest, bdd.False
+	}
+	r.setUp(o.code, m, live)
+	return rest, bdd.False
+}
+
+// natPorts takes the range of ports from the registers.
+func (r *sweep) natPorts(m *mapping, hasMin bool, lo uint8, hasMax bool, hi uint8) {
+	if !hasMin {
+		return
+	}
+	m.ports = true
+	m.pmin = r.copyOf(r.reg(lo, 2))
+	m.pmax = m.pmin
+	if hasMax {
+		m.pmax = r.copyOf(r.reg(hi, 2))
+	}
 }
 
 // setUp finds the addresses of masquerade and redirect, and records the mapping.
-func (r *run) setUp(code opcode, m mapping) step {
+func (r *sweep) setUp(code opcode, m mapping, live bdd.Node) {
 	p := &r.p
+	here := r.at
+	none := bdd.False
 	switch code {
 	case opMasq:
-		if p.src.IsUnspecified() {
-			return stepAccept
-		}
-		nh := p.dst
-		if r.gateway.IsValid() {
+		unspecified := r.x.And(live, p.src().equal(r.x, make([]byte, p.alen())))
+		r.accepted = r.x.Or(r.accepted, unspecified)
+		live = r.x.Diff(live, unspecified)
+		nh := p.dst()
+		if r.gateway.len() > 0 && !p.v6 {
 			nh = r.gateway
 		}
-		m.min = r.sourceFor(p.out, nh)
+		m.lo, none = r.sourceFor(p.out, nh, live)
 	case opRedir:
-		m.min = r.ownAddress()
+		m.lo, none = r.ownAddress(live)
 	}
-	m.max = or(m.max, m.min)
-	if r.end != nil {
-		return stepEnd
+	r.at = here
+	if m.hi.len() == 0 || code == opMasq || code == opRedir {
+		m.hi = m.lo
 	}
-	if (code == opMasq || code == opRedir) && !m.min.IsValid() {
-		return stepDrop // nf_nat_masquerade_ipv4: no address, no packet
+	if dead := r.x.And(live, none); dead != bdd.False { // nf_nat_masquerade_ipv4: no address, no packet
+		st := r.station(here.b, here.c, here.i)
+		st.action = "drop"
+		r.ended(dead, Block, st)
+		live = r.x.Diff(live, dead)
 	}
-	addr, ok := r.pickAddr(m)
-	if !ok {
-		r.giveUp(r.at.b, r.at.c, r.at.i, "")
-		return stepEnd
-	}
-	port, unknown := r.pickPort(m)
-	if r.end != nil {
-		return stepEnd
-	}
-	r.record(m, addr, port, unknown)
-	return stepAccept
-}
-
-func or(a, b netip.Addr) netip.Addr {
-	if a.IsValid() {
-		return a
-	}
-	return b
-}
-
-// record writes the mapping into the connection, and notes the hop.
-func (r *run) record(m mapping, addr netip.Addr, port uint16, unknown bool) {
-	p, c := &r.p, r.p.ct
-	to := addr.String()
-	if m.ports && p.hasPorts() && !unknown {
-		to = netip.AddrPortFrom(addr, port).String()
-	}
-	action := m.name + " to " + to
-	if m.name == "masquerade" {
-		action = "masquerade as " + to
-	}
-	st := r.station(r.at.b, r.at.c, r.at.i)
-	st.stage, st.action = "nat", action
-	r.note(st)
-	r.mapped = action
-	was := c.reply
-	if m.source {
-		c.reply.dst, c.reply.dport, c.reply.anyD = addr, port, unknown
-		if c.reply != was {
-			c.status |= ipsSrcNAT
-		}
+	if live == bdd.False {
 		return
 	}
-	c.reply.src, c.reply.sport, c.reply.anyS = addr, port, unknown
-	if c.reply != was {
-		c.status |= ipsDstNAT
+	side := ctReply
+	old, oldPort := p.ct.at(side+tupleSrc, p.alen()), p.ct.at(side+tupleSPort, 2)
+	if m.source {
+		old, oldPort = p.ct.at(side+tupleDst, p.alen()), p.ct.at(side+tupleDPort, 2)
 	}
-}
-
-func (r *run) regAddr(at uint8) (netip.Addr, bool) {
-	n := 4
-	if r.p.v6 {
-		n = 16
+	addr, live, text := r.natAddr(m, old, live)
+	port, live := r.natPort(m, oldPort, live)
+	if m.ports && p.hasPorts() && port.known() {
+		if a, ok := addr.addr(); ok {
+			n, _ := port.u16()
+			text = netip.AddrPortFrom(a, n).String()
+		}
 	}
-	if int(at)+n > regBytes || !r.g.known(at, n) {
-		return netip.Addr{}, false
+	st := r.station(here.b, here.c, here.i)
+	st.stage, st.action = "nat", m.name+" to "+text
+	if m.name == "masquerade" {
+		st.action = "masquerade as " + text
 	}
-	a, ok := netip.AddrFromSlice(r.g.b[at : int(at)+n])
-	return a, ok
-}
-
-func (r *run) regPorts(m *mapping, hasMin bool, lo uint8, hasMax bool, hi uint8) bool {
-	if !hasMin {
-		return true
+	r.note(live, st)
+	changed := r.x.Diff(live, r.x.And(addr.same(r.x, old), port.same(r.x, oldPort)))
+	old.merge(r.x.Space, live, addr)
+	oldPort.merge(r.x.Space, live, port)
+	bit := ipsDstNAT
+	if m.source {
+		bit = ipsSrcNAT
 	}
-	if !r.g.known(lo, 2) || hasMax && !r.g.known(hi, 2) {
-		return false
-	}
-	m.ports = true
-	m.pmin = binary.BigEndian.Uint16(r.g.b[lo:])
-	m.pmax = m.pmin
-	if hasMax {
-		m.pmax = binary.BigEndian.Uint16(r.g.b[hi:])
-	}
-	return true
+	p.ct.setStatus(bit, r.x.Or(p.ct.status(r.x, bit), changed))
+	r.mapped, r.accepted = r.x.Or(r.mapped, live), r.x.Or(r.accepted, live)
 }
 
 // prefixRange gives the first and last address of a lowered NETMAP.
-func prefixRange(addr, mask []byte) (lo, hi netip.Addr, ok bool) {
-	if len(addr) != len(mask) {
+func prefixRange(addr, mask []byte) (lo, hi cells, ok bool) {
+	if len(addr) != len(mask) || len(addr) == 0 {
 		return lo, hi, false
 	}
-	first, last := make([]byte, len(addr)), make([]byte, len(addr))
+	lo, hi = newCells(len(addr)), newCells(len(addr))
 	for i := range addr {
-		first[i] = addr[i] & mask[i]
-		last[i] = addr[i]&mask[i] | ^mask[i]
+		lo.b[i] = addr[i] & mask[i]
+		hi.b[i] = addr[i]&mask[i] | ^mask[i]
 	}
-	lo, ok = netip.AddrFromSlice(first)
-	hi, _ = netip.AddrFromSlice(last)
-	return lo, hi, ok
+	return lo, hi, true
 }
 
-// pickAddr chooses from the range of a mapping. The kernel hashes; of a small range every choice is a way of its own.
-func (r *run) pickAddr(m mapping) (netip.Addr, bool) {
-	old := r.p.ct.reply.src
-	if m.source {
-		old = r.p.ct.reply.dst
+// natAddr is the address a mapping gives. Of a range the kernel's hash picks one: any, as far as we know.
+func (r *sweep) natAddr(m mapping, old cells, live bdd.Node) (addr cells, still bdd.Node, text string) {
+	switch {
+	case m.lo.len() == 0:
+		return r.copyOf(old), live, r.text(old)
+	case m.netmap:
+		out := newCells(old.len())
+		for i := range 8 * old.len() {
+			lo := m.lo.bit(r.x.Space, i)
+			host := r.x.Xor(lo, m.hi.bit(r.x.Space, i))
+			out.setBit(i, r.x.Ite(host, old.bit(r.x.Space, i), lo))
+		}
+		return out, live, r.text(out)
+	case m.lo.same(r.x, m.hi) == bdd.True:
+		return m.lo, live, r.text(m.lo)
+	}
+	out, live := r.anyOf(m.lo, m.hi, live, "address")
+	return out, live, r.text(m.lo) + "-" + r.text(m.hi)
+}
+
+// anyOf is a value between two, nobody knows which.
+func (r *sweep) anyOf(lo, hi cells, live bdd.Node, what string) (out cells, still bdd.Node) {
+	out = newCells(lo.len())
+	r.live = live
+	r.blur(out, pickOf{r.at, what})
+	if lo.known() && hi.known() {
+		return out, r.x.And(live, out.within(r.x, lo.b, hi.b))
+	}
+	// Bit by bit, the first that differs decides.
+	le, ge := bdd.True, bdd.True
+	for i := 8*lo.len() - 1; i >= 0; i-- {
+		v := out.bit(r.x.Space, i)
+		ge = r.x.Ite(lo.bit(r.x.Space, i), r.x.And(v, ge), r.x.Or(v, ge))
+		le = r.x.Ite(hi.bit(r.x.Space, i), r.x.Or(r.x.Not(v), le), r.x.And(r.x.Not(v), le))
+	}
+	return out, r.x.And(live, r.x.And(le, ge))
+}
+
+type pickOf struct {
+	at   place
+	what string
+}
+
+// text prints an address, if it is one.
+func (r *sweep) text(c cells) string {
+	if a, ok := c.addr(); ok {
+		return a.String()
+	}
+	return "an address"
+}
+
+// natPort is nf_nat_l4proto_unique_tuple: a port inside the range stays, one outside is replaced. What counts is the port
+// conntrack knows, not the one in the packet, which a rule may have rewritten since.
+func (r *sweep) natPort(m mapping, old cells, live bdd.Node) (port cells, still bdd.Node) {
+	random := func(lo, hi cells) (cells, bdd.Node) {
+		out, live := r.anyOf(lo, hi, live, "port")
+		return out, live
+	}
+	constant := func(n uint16) cells {
+		c := newCells(2)
+		c.put([]byte{byte(n >> 8), byte(n)})
+		return c
 	}
 	switch {
-	case !m.min.IsValid():
-		return old, true
-	case m.netmap:
-		return netmapped(old, m.min, m.max)
-	case m.min == m.max:
-		return m.min, true
+	case !r.p.hasPorts():
+		return r.copyOf(old), live
+	case !m.ports && !(m.source && m.random):
+		return r.copyOf(old), live
+	case !m.ports: // without a range, a port keeps its class
+		low := r.x.And(live, old.compare(r.x, cmpLt, []byte{4, 0}))
+		if low == bdd.False {
+			return random(constant(1024), constant(65535))
+		}
+		return random(constant(1), constant(65535))
+	case m.pmin.same(r.x, m.pmax) == bdd.True:
+		return m.pmin, live
+	case m.random || !m.pmin.known() || !m.pmax.known():
+		return random(m.pmin, m.pmax)
+	}
+	inside := old.within(r.x, m.pmin.b, m.pmax.b)
+	if r.x.Implies(live, inside) {
+		return r.copyOf(old), live
+	}
+	out, ok := random(m.pmin, m.pmax)
+	// Where the old port lies inside it stays: the picked one has no say, and is held to the lowest.
+	idle := r.x.And(live, r.x.And(inside, out.equal(r.x, m.pmin.b)))
+	ok = r.x.Or(r.x.Diff(ok, inside), idle)
+	out.merge(r.x.Space, inside, old)
+	return out, ok
+}
+
+// sourceFor is inet_select_addr: the address of a link that lies in the next hop's network, else its first; else one of
+// another link. In IPv6 (ipv6_dev_get_saddr) it is the destination itself that counts. The order of several is not known. none are the packets for which there is no address.
+func (r *sweep) sourceFor(dev *device, nh cells, pc bdd.Node) (addr cells, none bdd.Node) {
+	addr = newCells(r.p.alen())
+	if dev == nil {
+		return addr, pc
+	}
+	none = bdd.False
+	lists := map[string][]netip.Addr{}
+	for _, o := range byAddress(r, pc, nh, r.w.sourcePrefixes(dev, r.p.v6), func(a netip.Addr) string {
+		c := r.w.sources(dev, a)
+		k := joinAddrs(c)
+		lists[k] = c
+		return k
+	}) {
+		c := lists[o.k]
+		if len(c) == 0 {
+			none = r.x.Or(none, o.cond)
+			continue
+		}
+		always := o.cond
+		if o.cond == pc { // nothing else is written
+			always = bdd.True
+		}
+		r.oneOf(addr, always, o.cond, c, station{stage: "route", ref: schema.LinkRef(dev.name), rule: -1, text: "several addresses on " + dev.name})
+	}
+	return addr, none
+}
+
+func joinAddrs(as []netip.Addr) string {
+	var b strings.Builder
+	for _, a := range as {
+		b.WriteString(a.String())
+		b.WriteByte(' ')
+	}
+	return b.String()
+}
+
+// oneOf writes one of several addresses where cond holds, nobody knows which, for the packets of pc.
+func (r *sweep) oneOf(out cells, cond, pc bdd.Node, as []netip.Addr, st station) {
+	one := newCells(out.len())
+	st.action = "may match"
+	one.put(as[0].AsSlice())
+	out.merge(r.x.Space, cond, one)
+	for i, a := range as[1:] {
+		r.live = pc
+		u := r.unknown(nth{as[0], i})
+		r.parted(pc, r.x.And(pc, u), st)
+		one.put(a.AsSlice())
+		out.merge(r.x.Space, r.x.And(cond, u), one)
+	}
+}
+
+// ownAddress is where redirect leads: the loopback for the host's own packets, else the first address of the link.
+func (r *sweep) ownAddress(live bdd.Node) (addr cells, none bdd.Node) {
+	addr = newCells(r.p.alen())
+	if r.hook == output {
+		if r.p.v6 {
+			addr.put(netip.IPv6Loopback().AsSlice())
+		} else {
+			addr.put([]byte{127, 0, 0, 1})
+		}
+		return addr, bdd.False
+	}
+	if r.p.in == nil {
+		return addr, live
 	}
 	var all []netip.Addr
-	for a := m.min; a.IsValid() && a.Compare(m.max) <= 0; a = a.Next() {
-		if all = append(all, a); len(all) > maxWays {
-			return netip.Addr{}, false
+	for _, a := range r.p.in.addrs {
+		ip := a.Prefix.Addr()
+		if ip.Is6() == r.p.v6 && (a.Facts == nil || !a.Facts.Secondary) && !(r.p.v6 && ip.IsLinkLocalUnicast()) {
+			all = append(all, ip)
 		}
 	}
 	if len(all) == 0 {
-		return netip.Addr{}, false
+		return addr, live
 	}
-	return all[r.ask(len(all))], true
-}
-
-func netmapped(old, lo, hi netip.Addr) (netip.Addr, bool) {
-	o, a, b := old.AsSlice(), lo.AsSlice(), hi.AsSlice()
-	if len(o) != len(a) || len(a) != len(b) {
-		return netip.Addr{}, false
-	}
-	for i := range o {
-		host := a[i] ^ b[i]
-		o[i] = o[i]&host | a[i]&^host
-	}
-	return netip.AddrFromSlice(o)
-}
-
-// pickPort is nf_nat_l4proto_unique_tuple: a port inside the range stays, one outside is replaced. What counts is the port
-// conntrack knows, not the one in the packet, which a rule may have rewritten since.
-func (r *run) pickPort(m mapping) (port uint16, unknown bool) {
-	p, t := &r.p, &r.p.ct.reply
-	port, unknown = t.sport, t.anyS
-	if m.source {
-		port, unknown = t.dport, t.anyD
-	}
-	switch {
-	case !p.hasPorts():
-		return port, unknown
-	case !m.ports:
-		return port, unknown || m.source && m.random
-	case m.pmin == m.pmax:
-		return m.pmin, false
-	case !m.random && !unknown && port >= m.pmin && port <= m.pmax:
-		return port, false
-	case m.source || int(m.pmax)-int(m.pmin) >= maxWays || m.pmax < m.pmin:
-		return m.pmin, true
-	}
-	return m.pmin + uint16(r.ask(int(m.pmax-m.pmin)+1)), false
+	st := r.station(r.at.b, r.at.c, r.at.i)
+	r.oneOf(addr, bdd.True, live, all, st)
+	return addr, bdd.False
 }

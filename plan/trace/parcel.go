@@ -72,9 +72,13 @@ type parcel struct {
 	image  cells // link header at linkOff, network header at netOff
 	mark   cells
 	kind   cells // pkttype
+	cast   int   // what it was on the wire: one of unicast, broadcast, multicast
 	layer4 cells
-	trans  int // where the transport header begins
-	end    int // behind the last byte that is surely there
+	trans  int  // where the transport header begins
+	end    int  // behind the last byte that is surely there
+	filled int  // behind the last byte that the image holds
+	length int  // from the network header on, where framed
+	framed bool // given to the last bit
 
 	made    bool // by the host, so that it has a socket and no link header
 	linked  bool // has a link header
@@ -123,9 +127,6 @@ func (p *parcel) sport() cells { return p.image.at(p.trans, 2) }
 func (p *parcel) dport() cells { return p.image.at(p.trans+2, 2) }
 
 func (p *parcel) hasPorts() bool { return hasPorts(p.proto) }
-
-// side is one end of one direction of a connection: address or port.
-func (c *entryCT) side(dir, off, n int) cells { return c.at(dir+off, n) }
 
 // Offsets in a tuple.
 const (

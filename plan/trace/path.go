@@ -1,24 +1,36 @@
 package trace
 
 import (
+	"bytes"
 	"net/netip"
 
+	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
 )
 
-// flow follows all three packets; it always sets r.end.
-func (r *run) flow() {
-	if r.request() && r.reply() && r.established() && r.resolves() {
-		r.end = &ending{Pass, "", -1}
+// How many a frame is for, and whether it is for somebody else: the PACKET_* of if_packet.h.
+const (
+	unicast = iota
+	toAll
+	toMany
+	toOther
+)
+
+// flow follows all three packets along one way.
+func (r *sweep) flow() {
+	if !r.request() {
+		return
 	}
-	if r.end == nil {
-		r.unmodelled("link", schema.Ref{}, "the packet got lost: this is a bug in vmnet")
+	if r.open.only || r.reply() && r.established() && r.resolves() {
+		if r.log.on {
+			r.log.fates = append(r.log.fates, fate{r.pc, Pass, "", -1})
+		}
 	}
 }
 
 // resolves guards against rules for ARP, which is not walked: where one can drop, an IPv4 packet that has to find a
 // neighbour depends on it.
-func (r *run) resolves() bool {
+func (r *sweep) resolves() bool {
 	b := r.w.arp
 	if b == nil || r.p.v6 || r.f.From == "" && r.arrived.local {
 		return true
@@ -29,72 +41,153 @@ func (r *run) resolves() bool {
 }
 
 // request sends the first packet.
-func (r *run) request() bool {
+func (r *sweep) request() bool {
 	f := r.f
-	r.p.half = "request"
+	if r.open.frame != nil {
+		if ok, why := r.parse(r.open.frame); !ok {
+			return r.unmodelled("link", schema.Ref{}, why)
+		}
+		return r.start(f.From)
+	}
 	v6 := f.Dst.Is6() && !f.Dst.Is4In6()
 	proto, ok := protoNumber(f.Proto, v6)
 	if !f.Dst.IsValid() || !ok || f.Src.IsValid() && f.Src.Unmap().Is6() != v6 || !f.Src.IsValid() && f.From != "" {
 		return r.unmodelled("link", schema.Ref{}, "this is no packet that can be followed")
 	}
-	sport := f.SrcPort
-	if sport == 0 && hasPorts(proto) {
-		sport = 40000
+	p := r.begin("request", v6, proto)
+	p.build(first)
+	if r.open.fill != nil {
+		if r.pc = r.open.fill(p, r.pc); r.pc == bdd.False {
+			return false
+		}
+	} else {
+		r.plainRequest(p)
 	}
-	r.p = packet{half: "request", v6: v6, proto: proto, src: f.Src.Unmap(), dst: f.Dst.Unmap(), sport: sport, dport: f.DstPort}
-	if !hasPorts(proto) {
-		r.p.sport, r.p.dport = 0, 0
+	return r.start(f.From)
+}
+
+// plainRequest writes the addresses and ports of the flow.
+func (r *sweep) plainRequest(p *parcel) {
+	f := r.f
+	if f.Src.IsValid() {
+		p.src().put(f.Src.Unmap().AsSlice())
 	}
-	r.dest = f.To
-	if !r.send(first, f.From, false, false) {
+	p.dst().put(f.Dst.Unmap().AsSlice())
+	if p.hasPorts() {
+		sport := f.SrcPort
+		if sport == 0 {
+			sport = 40000
+		}
+		p.sport().put([]byte{byte(sport >> 8), byte(sport)})
+		p.dport().put([]byte{byte(f.DstPort >> 8), byte(f.DstPort)})
+	}
+}
+
+// start sends the request from where it is made.
+func (r *sweep) start(from string) bool {
+	dst, ok := r.class(r.p.dst())
+	if !ok {
+		return false
+	}
+	r.many = dst == multicast || dst == broadcast
+	r.dest = r.f.To
+	r.tuple(r.sent)
+	if !r.send(from) {
 		return false
 	}
 	if c := r.conn; c != nil {
-		c.status |= ipsConfirmed
+		c.setStatus(ipsConfirmed, bdd.True)
 	}
-	r.reached = r.p.tuple()
-	return r.ledWell()
+	r.tuple(r.reached)
+	return r.open.only || r.ledWell()
 }
 
 // ledWell checks that the request got where the flow wants it.
-func (r *run) ledWell() bool {
+func (r *sweep) ledWell() bool {
 	f, p := r.f, &r.p
-	want := f.WantDst
 	switch {
 	case f.Local && !r.arrived.local:
-		return r.block(CodeNoAddress, "route", schema.Ref{}, p.dst.String()+" is no address of this host", "leaves the host")
+		return r.block(CodeNoAddress, "route", schema.Ref{}, r.text(p.dst())+" is no address of this host", "leaves the host")
 	case f.To != "" && f.To != "lo" && r.arrived.local:
 		return r.block(CodeNotLed, "local", schema.Ref{}, "the packet ends at the host itself, not at "+f.To, "not led on")
-	case want.IsValid() && (p.dst != want.Addr().Unmap() || p.hasPorts() && want.Port() != 0 && p.dport != want.Port()):
-		return r.block(CodeNotLed, "nat", schema.Ref{}, "the packet arrives at "+netip.AddrPortFrom(p.dst, p.dport).String()+", not at "+want.String(), "not led on")
+	case f.WantDst.IsValid():
+		return r.led()
 	}
-	if port := r.arrived.port; !want.IsValid() && p.dst != f.Dst.Unmap() && port != nil && port.name == f.To {
-		return r.stillThere(port)
+	if port := r.arrived.port; port != nil && port.name == f.To && !r.holds(p.dst().same(r.x, r.sent.at(tupleDst, p.alen()))) {
+		return r.pc != bdd.False && r.stillThere(port)
 	}
-	return true
+	return r.pc != bdd.False
+}
+
+// led checks that NAT led the packet where a forward wants it.
+func (r *sweep) led() bool {
+	f, p := r.f, &r.p
+	right := p.dst().equal(r.x, f.WantDst.Addr().Unmap().AsSlice())
+	want := f.WantDst.Port()
+	switch {
+	case !p.hasPorts():
+	case r.open.want != nil:
+		right = r.x.And(right, p.dport().same(r.x, r.open.want(r.sent.at(tupleDPort, 2))))
+	case want != 0:
+		right = r.x.And(right, p.dport().equal(r.x, []byte{byte(want >> 8), byte(want)}))
+	}
+	return r.blockIf(r.x.Not(right), CodeNotLed, "nat", schema.Ref{}, func() string {
+		return "the packet arrives at " + r.textEnd(p.dst(), p.dport()) + ", not at " + f.WantDst.String()
+	}, "not led on")
+}
+
+// textEnd prints an address with a port.
+func (r *sweep) textEnd(addr, port cells) string {
+	a, ok := addr.addr()
+	n, ok2 := port.u16()
+	if !ok || !ok2 {
+		return "another address or port"
+	}
+	if !r.p.hasPorts() {
+		n = 0
+	}
+	return netip.AddrPortFrom(a, n).String()
 }
 
 // stillThere checks that an address to which NAT led a packet is behind the port that the flow wants.
-func (r *run) stillThere(port *device) bool {
-	switch d := r.w.portOf(r.arrived.out, r.p.dst); d {
-	case port:
+func (r *sweep) stillThere(port *device) bool {
+	d, ok := r.portOf(r.arrived.out, r.p.dst())
+	switch {
+	case !ok:
+		return false
+	case d == port:
 		return true
-	case nil:
-		return r.unmodelled("nat", schema.LinkRef(port.name), "NAT leads to "+r.p.dst.String()+"; whether that is behind "+port.name+" is not known")
-	default:
-		return r.block(CodeNotLed, "nat", schema.LinkRef(d.name), "NAT leads to "+r.p.dst.String()+", which is behind "+d.name, "not led on")
+	case d == nil:
+		return r.unmodelled("nat", schema.LinkRef(port.name), "NAT leads to "+r.text(r.p.dst())+"; whether that is behind "+port.name+" is not known")
 	}
+	return r.block(CodeNotLed, "nat", schema.LinkRef(d.name), "NAT leads to "+r.text(r.p.dst())+", which is behind "+d.name, "not led on")
+}
+
+// packet makes a new packet of another half, between the ends of a tuple.
+func (r *sweep) packet(half string, kind int, t cells) {
+	v6, proto := r.p.v6, r.p.proto
+	p := r.begin(half, v6, proto)
+	p.build(kind)
+	p.src().copyFrom(t.at(tupleSrc, p.alen()))
+	p.dst().copyFrom(t.at(tupleDst, p.alen()))
+	p.putPorts(t.at(tupleSPort, 2), t.at(tupleDPort, 2))
 }
 
 // reply sends the answer back from wherever the request arrived.
-func (r *run) reply() bool {
-	f := r.f
-	req := r.p
+func (r *sweep) reply() bool {
 	there := r.arrived
-	sAny, dAny := req.portsUnknown()
-	r.p = packet{half: "reply", v6: req.v6, proto: req.proto, src: req.dst, dst: req.src, sport: req.dport, dport: req.sport}
-	r.dest = f.From
-	if toMany(req.dst) && there.local {
+	arrivedMany := false
+	if there.local {
+		dst, ok := r.class(r.p.dst())
+		if !ok {
+			return false
+		}
+		arrivedMany = dst == multicast || dst == broadcast
+	}
+	invert(r.t1, r.reached)
+	r.packet("reply", answer, r.t1)
+	r.dest = r.f.From
+	if arrivedMany {
 		return r.serverReply(there)
 	}
 	from := ""
@@ -104,40 +197,38 @@ func (r *run) reply() bool {
 			from = there.port.name
 		}
 	}
-	if !r.send(answer, from, dAny, sAny) {
-		return false
-	}
-	return r.cameBack()
+	return r.send(from) && r.cameBack()
 }
-
-// toMany tells whether an address is for many: the answer then comes from one of them.
-func toMany(a netip.Addr) bool { return a == limitedBroadcast || a.IsMulticast() }
 
 // serverReply is the answer of a server on the host to a broadcast, such as DHCP: a packet of its own, by the link the
 // question came in by, to a client that may not have an address yet (RFC 2131, section 4.1).
-func (r *run) serverReply(there arrival) bool {
+func (r *sweep) serverReply(there arrival) bool {
 	p := &r.p
-	p.src = netip.Addr{}
+	found := false
 	for _, a := range there.in.addrs {
 		if a.Prefix.Addr().Is6() == p.v6 {
-			p.src = a.Prefix.Addr()
+			p.src().put(a.Prefix.Addr().AsSlice())
+			found = true
 			break
 		}
 	}
-	if !p.src.IsValid() {
+	if !found {
 		return r.block(CodeNoAddress, "local", schema.LinkRef(there.in.name), there.in.name+" has no address to answer from", "no address")
 	}
-	if p.dst.IsUnspecified() {
-		p.dst = limitedBroadcast
+	dst, ok := r.class(p.dst())
+	if !ok {
+		return false
+	}
+	if dst == zero && !p.v6 {
+		p.dst().put(limitedBroadcast.AsSlice())
 	}
 	p.made = true
-	p.build(answer, false, false)
 	p.out = there.in
 	return r.ipHook(output) && r.ipHook(postrouting) && r.leave(there.in)
 }
 
 // cameBack checks that the reply reached the sender, and with the addresses it waits for.
-func (r *run) cameBack() bool {
+func (r *sweep) cameBack() bool {
 	f, p := r.f, &r.p
 	if f.From == "" && !r.arrived.local {
 		return r.block(CodeNoRoute, "route", schema.Ref{}, "the answer does not come back to the host", "lost")
@@ -145,38 +236,36 @@ func (r *run) cameBack() bool {
 	if f.From != "" && r.arrived.local {
 		return r.block(CodeNotUndone, "local", schema.Ref{}, "the answer ends at the host itself", "lost")
 	}
-	want := r.sent.invert()
-	if p.src != want.src || p.dst != want.dst || p.hasPorts() && (p.sport != want.sport || p.dport != want.dport) {
-		return r.block(CodeNotUndone, "nat", schema.Ref{}, "the answer comes from "+p.src.String()+", not from "+want.src.String()+": it passes the host by, where its NAT would be undone", "not undone")
-	}
-	return true
+	want := newCells(tupleLen)
+	invert(want, r.sent)
+	return r.blockIf(r.x.Not(r.meetsTuple(want)), CodeNotUndone, "nat", schema.Ref{}, func() string {
+		return "the answer comes from " + r.text(p.src()) + ", not from " + r.text(want.at(tupleSrc, p.alen())) + ": it passes the host by, where its NAT would be undone"
+	}, "not undone")
 }
 
 // established sends a later packet of the side that opened the connection.
-func (r *run) established() bool {
-	f := r.f
-	if toMany(f.Dst.Unmap()) {
+func (r *sweep) established() bool {
+	if r.many {
 		return true // there is no connection
 	}
-	src, sport, dport := r.sent.src, r.sent.sport, r.sent.dport
-	r.p = packet{half: "established", v6: r.p.v6, proto: r.p.proto, src: src, dst: f.Dst.Unmap(), sport: sport, dport: dport}
-	r.dest = f.To
-	if !r.send(later, f.From, false, false) || !r.ledWell() {
+	r.packet("established", later, r.sent)
+	r.dest = r.f.To
+	if !r.send(r.f.From) || !r.ledWell() {
 		return false
 	}
-	if t := r.p.tuple(); !t.meets(r.reached) { // a rule that writes into packets wrote into this one only
-		return r.block(CodeNotLed, "nat", schema.Ref{}, "the packet arrives at "+netip.AddrPortFrom(t.dst, t.dport).String()+", the first one at "+netip.AddrPortFrom(r.reached.dst, r.reached.dport).String(), "not led on")
-	}
-	return true
+	// A rule that writes into packets may have written into this one only.
+	return r.blockIf(r.x.Not(r.meetsTuple(r.reached)), CodeNotLed, "nat", schema.Ref{}, func() string {
+		n := r.p.alen()
+		return "the packet arrives at " + r.textEnd(r.p.dst(), r.p.dport()) + ", the first one at " + r.textEnd(r.reached.at(tupleDst, n), r.reached.at(tupleDPort, 2))
+	}, "not led on")
 }
 
-// send builds the packet and starts it at a link, or at the host for "".
-func (r *run) send(kind int, from string, sAny, dAny bool) bool {
-	r.arrived, r.gateway, r.preDone = arrival{}, netip.Addr{}, false
+// send starts the packet at a link, or at the host for "".
+func (r *sweep) send(from string) bool {
+	r.arrived, r.gateway, r.preDone = arrival{}, cells{}, false
 	if from == "" {
-		return r.fromHost(kind, sAny, dAny)
+		return r.fromHost()
 	}
-	r.build(kind, sAny, dAny)
 	d := r.w.devices[from]
 	if d == nil {
 		return r.block(CodeNoLink, "link", schema.LinkRef(from), "Device \""+from+"\" does not exist.", "missing")
@@ -184,22 +273,16 @@ func (r *run) send(kind int, from string, sAny, dAny bool) bool {
 	return r.fromLink(d)
 }
 
-// build makes the packet's image and remembers what the sender of the request sent.
-func (r *run) build(kind int, sAny, dAny bool) {
-	r.p.build(kind, sAny, dAny)
-	if p := &r.p; p.half == "request" {
-		r.sent = tuple{src: p.src, dst: p.dst, sport: p.sport, dport: p.dport}
-	}
-}
-
 // fromLink is a packet that a link receives.
-func (r *run) fromLink(d *device) bool {
+func (r *sweep) fromLink(d *device) bool {
 	r.p.in = d
 	if !r.linkUp(d) {
 		return false
 	}
-	r.linkHeader(d)
-	r.note(station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "in"})
+	if !r.linkHeader(d) {
+		return false
+	}
+	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "in"})
 	if !r.deviceHook(r.w.ingress, d) {
 		return false
 	}
@@ -220,7 +303,7 @@ func (r *run) fromLink(d *device) bool {
 }
 
 // orphan tells a guest's port that is in no bridge from a link the host itself uses: it has neither address nor route.
-func (r *run) orphan(d *device) bool {
+func (r *sweep) orphan(d *device) bool {
 	switch d.link.Type {
 	case "tap", "veth":
 		return !hasAddr(d, false) && !hasAddr(d, true) && !d.routed
@@ -230,7 +313,7 @@ func (r *run) orphan(d *device) bool {
 
 // linkUp checks what stops a link from carrying anything. A bridge whose ports are not known is not asked for a
 // carrier: it has one as soon as a guest is there.
-func (r *run) linkUp(d *device) bool {
+func (r *sweep) linkUp(d *device) bool {
 	ref, text := schema.LinkRef(d.name), d.link.String()
 	port := d.master != nil && d.master.bridge
 	switch {
@@ -251,35 +334,64 @@ func (r *run) linkUp(d *device) bool {
 }
 
 // linkHeader fills in the MAC addresses of a frame that a link receives.
-func (r *run) linkHeader(d *device) {
-	src, dst := r.senderMAC(d), ""
-	if r.p.half != "reply" {
-		dst = r.f.DstMAC
+func (r *sweep) linkHeader(d *device) bool {
+	p := &r.p
+	if p.framed {
+		r.framedHeader(d)
+		return true
 	}
-	r.p.setMACs(src, dst)
-	if dst == "" && d.master == nil && !d.bridge && d.link.MAC != nil {
-		r.p.setMACs(src, *d.link.MAC)
+	dst, ok := r.class(p.dst())
+	if !ok {
+		return false
 	}
+	mac := cells{}
 	switch {
-	case r.p.dst == limitedBroadcast:
-		r.p.pkttype = 1
-		r.p.setMACs(src, "ff:ff:ff:ff:ff:ff")
-	case r.p.dst.IsMulticast():
-		r.p.pkttype = 2
-	default:
-		r.p.pkttype = 0
+	case p.half != "reply" && r.f.DstMAC != "":
+		mac = hardwareAddress(r.f.DstMAC)
+	case d.master == nil && !d.bridge && d.link.MAC != nil:
+		mac = hardwareAddress(*d.link.MAC)
 	}
+	p.cast = unicast
+	if dst == broadcast {
+		p.cast, mac = toAll, hardwareAddress("ff:ff:ff:ff:ff:ff")
+	} else if dst == multicast {
+		p.cast = toMany
+	}
+	p.kind.put([]byte{byte(p.cast)})
+	p.setMACs(r.senderMAC(d), mac)
+	return true
+}
+
+// framedHeader is linkHeader for a frame that is given (eth_type_trans).
+func (r *sweep) framedHeader(d *device) {
+	p := &r.p
+	dst := p.image.b[:6]
+	p.linked = true
+	own := d.link.MAC == nil || bytes.Equal(dst, hardwareAddress(*d.link.MAC).b)
+	switch {
+	case bytes.Equal(dst, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}):
+		p.cast = toAll
+	case dst[0]&1 != 0:
+		p.cast = toMany
+	default:
+		p.cast = unicast
+	}
+	kind := p.cast
+	if kind == unicast && !own {
+		kind = toOther
+	}
+	p.kind.put([]byte{byte(kind)})
 }
 
 // receive is layer 3 of the host: prerouting, routing, and on.
-func (r *run) receive(in *device) bool {
+func (r *sweep) receive(in *device) bool {
 	p := &r.p
 	p.in, p.out = in, nil
 	if p.v6 && in.noIPv6 {
 		key := schema.LinkSysctl("ipv6", in.name, "disable_ipv6")
 		return r.block(CodeNoIPv6, "route", schema.SysctlRef(key), key+" = 1", "no IPv6")
 	}
-	if !r.preDone && !r.ipHook(prerouting) {
+	if !r.forUs(toOther) || !r.preDone && !r.ipHook(prerouting) {
 		return false
 	}
 	if in == r.w.lo && p.made {
@@ -295,28 +407,37 @@ func (r *run) receive(in *device) bool {
 	return r.forwardTo(res)
 }
 
-func (r *run) deliver(in *device) bool {
+// forUs stops packets of a kind (pkttype): the host takes none for another, and forwards only those addressed to itself.
+func (r *sweep) forUs(kind byte) bool {
+	is := r.p.kind.equal(r.x, []byte{kind})
+	return is == bdd.False || r.blockIf(is, CodeMartian, "route", schema.Ref{}, func() string { return "the frame is not addressed to this host (pkttype)" }, "not for this host")
+}
+
+func (r *sweep) deliver(in *device) bool {
 	r.p.in, r.p.out = in, nil
 	if !r.ipHook(input) {
 		return false
 	}
 	r.arrived = arrival{local: true, in: in}
-	r.note(station{stage: "local", rule: -1, ref: schema.LinkRef(in.name), text: "delivered to the host", action: "accept"})
+	r.note(r.pc, station{stage: "local", rule: -1, ref: schema.LinkRef(in.name), text: "delivered to the host", action: "accept"})
 	return true
 }
 
-func (r *run) forwardTo(res found) bool {
-	r.gateway = res.gateway
+func (r *sweep) forwardTo(res way) bool {
+	r.setGateway(res.gateway)
 	if !r.leadsThere(res) {
 		return false
 	}
 	r.p.out = res.dev
-	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "forward"})
+	if !r.forUs(toAll) || !r.forUs(toMany) || !r.forUs(toOther) { // ip_forward, ip6_forward
+		return false
+	}
+	r.note(r.pc, station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "forward"})
 	return r.ipHook(forward) && r.ipHook(postrouting) && r.leave(res.dev)
 }
 
 // leadsThere checks that a route ends where this half must get to.
-func (r *run) leadsThere(res found) bool {
+func (r *sweep) leadsThere(res way) bool {
 	if res.dev == nil {
 		if res.devName == "" {
 			return r.unmodelled("route", res.ref(), res.text())
@@ -333,8 +454,11 @@ func (r *run) leadsThere(res found) bool {
 		return true
 	case res.dev.bridge && r.orphan(d) || res.dev.bridge && d.master != nil && d.master.bridge && r.p.half == "request":
 		return r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+res.dev.name)
-	case r.p.half == "reply" && r.p.dst != r.sent.src:
-		return r.block(CodeNotUndone, "route", res.ref(), "the answer goes to "+r.p.dst.String()+", not to "+r.sent.src.String(), "not undone")
+	case r.p.half == "reply" && !r.holds(r.p.dst().same(r.x, r.sent.at(tupleSrc, r.p.alen()))):
+		if r.pc == bdd.False {
+			return false
+		}
+		return r.block(CodeNotUndone, "route", res.ref(), "the answer goes to "+r.text(r.p.dst())+", not to "+r.text(r.sent.at(tupleSrc, r.p.alen())), "not undone")
 	case r.p.half == "reply" && (d.routed || d.masterName == "") && !d.bridge && !r.orphan(d):
 		// Whether the sender can be reached another way is not for this host to know.
 		return r.unmodelled("route", res.ref(), res.text()+": the answer leaves by "+res.dev.name+", not by "+r.dest)
@@ -343,29 +467,39 @@ func (r *run) leadsThere(res found) bool {
 }
 
 // fromHost is a packet that the host makes.
-func (r *run) fromHost(kind int, sAny, dAny bool) bool {
+func (r *sweep) fromHost() bool {
 	p := &r.p
 	p.made, p.linked = true, false
-	if p.src.IsValid() && !p.src.IsUnspecified() && !r.w.local(p.src) {
-		return r.block(CodeNoAddress, "route", schema.Ref{}, p.src.String()+" is no address of this host", "address missing")
-	}
-	res := r.route(query{src: p.src, dst: p.dst, in: r.w.lo, mark: p.mark})
-	if r.end != nil {
-		return false
-	}
-	out, ok := r.outDevice(res)
+	src, ok := r.class(p.src())
 	if !ok {
 		return false
 	}
-	if !p.src.IsValid() {
-		if !r.chooseSource(res, out) {
+	var from cells
+	if src != zero && !p.framed { // a raw socket sends what it likes
+		own, ok := r.isLocal(p.src())
+		if !ok {
 			return false
 		}
+		if !own {
+			return r.block(CodeNoAddress, "route", schema.Ref{}, r.text(p.src())+" is no address of this host", "address missing")
+		}
+		from = p.src()
 	}
-	r.build(kind, sAny, dAny)
+	res, ok := r.decide(question{src: from, dst: p.dst(), in: r.w.lo, mark: p.mark})
+	if !ok {
+		return false
+	}
+	out, ok := r.outDevice(res)
+	if !ok || src == zero && !p.framed && !r.chooseSource(res, out) {
+		return false
+	}
+	if p.half == "request" {
+		r.tuple(r.sent)
+	}
 	res.dev = out
-	p.out, r.gateway, r.way = out, res.gateway, res
-	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route"})
+	p.out, r.way = out, res
+	r.setGateway(res.gateway)
+	r.note(r.pc, station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route"})
 	if !r.ipHook(output) {
 		return false
 	}
@@ -383,14 +517,24 @@ func (r *run) fromHost(kind int, sAny, dAny bool) bool {
 		return r.block(CodeLinkDown, "link", schema.LinkRef("lo"), r.w.lo.link.String(), "down")
 	}
 	if p.ct != nil {
-		p.ct.status |= ipsConfirmed // at the end of postrouting
+		p.ct.setStatus(ipsConfirmed, bdd.True) // at the end of postrouting
 	}
-	p.setMACs("00:00:00:00:00:00", "00:00:00:00:00:00")
+	p.setMACs(hardwareAddress("00:00:00:00:00:00"), hardwareAddress("00:00:00:00:00:00"))
 	return r.receive(r.w.lo)
 }
 
+// setGateway keeps the gateway of the route taken.
+func (r *sweep) setGateway(a netip.Addr) {
+	r.gateway = cells{}
+	if a.IsValid() {
+		b := a.AsSlice()
+		r.gateway = r.gate.at(0, len(b))
+		r.gateway.put(b)
+	}
+}
+
 // outDevice is the link a packet of the host leaves by: lo for its own addresses.
-func (r *run) outDevice(res found) (*device, bool) {
+func (r *sweep) outDevice(res way) (*device, bool) {
 	switch res.kind {
 	case "local", "anycast":
 		return r.w.lo, true
@@ -402,7 +546,11 @@ func (r *run) outDevice(res found) (*device, bool) {
 	if res.dev == nil {
 		return nil, r.leadsThere(res)
 	}
-	if !r.p.v6 && r.p.src.IsLoopback() && res.dev != r.w.lo && res.dev.routeLocalnet != 1 {
+	src, ok := r.class(r.p.src())
+	if !ok {
+		return nil, false
+	}
+	if !r.p.v6 && src == loopback && res.dev != r.w.lo && res.dev.routeLocalnet != 1 {
 		key := schema.LinkSysctl("ipv4", res.dev.name, "route_localnet")
 		return nil, r.block(CodeMartian, "route", schema.SysctlRef(key), key+" = 0", "martian")
 	}
@@ -411,13 +559,10 @@ func (r *run) outDevice(res found) (*device, bool) {
 
 // routeOut routes a packet of the host again after a hook changed it. The rest of the output hook still sees the interface
 // of the first route: struct nf_hook_state is filled once.
-func (r *run) routeOut() bool {
+func (r *sweep) routeOut() bool {
 	p := &r.p
-	if r.dry {
-		return true
-	}
-	res := r.route(query{src: p.src, dst: p.dst, in: r.w.lo, mark: p.mark})
-	if r.end != nil {
+	res, ok := r.decide(question{src: p.src(), dst: p.dst(), in: r.w.lo, mark: p.mark})
+	if !ok {
 		return false
 	}
 	out, ok := r.outDevice(res)
@@ -425,44 +570,49 @@ func (r *run) routeOut() bool {
 		return false
 	}
 	res.dev = out
-	r.gateway, r.way = res.gateway, res
-	r.note(station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route again"})
+	r.way = res
+	r.setGateway(res.gateway)
+	r.note(r.pc, station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route again"})
 	return true
 }
 
 // chooseSource picks the source address of a packet of the host (ip_route_output_key, RFC 6724).
-func (r *run) chooseSource(res found, out *device) bool {
+func (r *sweep) chooseSource(res way, out *device) bool {
 	p := &r.p
-	nh := p.dst
-	if res.gateway.IsValid() {
-		nh = res.gateway
-	}
+	none := bdd.False
 	switch {
 	case res.route != nil && res.route.Source.IsValid():
-		p.src = res.route.Source
+		p.src().put(res.route.Source.AsSlice())
 	case out == r.w.lo:
-		p.src = p.dst
+		p.src().copyFrom(p.dst())
 	default:
-		p.src = r.sourceFor(out, nh)
-		if p.v6 && !p.src.IsValid() && p.dst.IsLinkLocalUnicast() {
-			for _, a := range out.addrs {
-				if a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix.Addr().Is6() {
-					p.src = a.Prefix.Addr()
+		nh := r.copyOf(p.dst())
+		if res.gateway.IsValid() && !p.v6 {
+			nh.put(res.gateway.AsSlice())
+		}
+		var src cells
+		src, none = r.sourceFor(out, nh, r.pc)
+		p.src().copyFrom(src)
+		if none != bdd.False && p.v6 {
+			dst, ok := r.class(p.dst())
+			if !ok {
+				return false
+			}
+			if dst == linkLocal {
+				for _, a := range out.addrs {
+					if a.Prefix.Addr().IsLinkLocalUnicast() && a.Prefix.Addr().Is6() {
+						p.src().put(a.Prefix.Addr().AsSlice())
+						none = bdd.False
+					}
 				}
 			}
 		}
 	}
-	if r.end != nil {
-		return false
-	}
-	if !p.src.IsValid() {
-		return r.block(CodeNoAddress, "route", schema.LinkRef(out.name), out.name+" has no address to send from", "address missing")
-	}
-	return true
+	return r.blockIf(none, CodeNoAddress, "route", schema.LinkRef(out.name), func() string { return out.name + " has no address to send from" }, "address missing")
 }
 
 // leave is the way out by a link.
-func (r *run) leave(d *device) bool {
+func (r *sweep) leave(d *device) bool {
 	if !r.linkUp(d) {
 		return false
 	}
@@ -473,6 +623,6 @@ func (r *run) leave(d *device) bool {
 		return false
 	}
 	r.arrived = arrival{out: d}
-	r.note(station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})
+	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})
 	return true
 }

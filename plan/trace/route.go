@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -155,217 +154,142 @@ func (t *rtable) matching(a netip.Addr) func(func([]*schema.Route) bool) {
 	}
 }
 
-// query is a question to the routing tables, as struct flowi4 puts it.
-type query struct {
-	src, dst netip.Addr
-	in       *device // lo for packets the host makes
-	oif      *device // nil for any
-	mark     word
-}
-
-// route is the answer.
-type found struct {
-	kind    string // "unicast", "local", "broadcast", "multicast", "blackhole", "unreachable", "prohibit", "none"
-	dev     *device
-	devName string
-	gateway netip.Addr
-	route   *schema.Route
-	rule    *schema.PolicyRule
-}
-
-// text is the route in the words of ip-route(8), with the rule where that decided.
-func (f found) text() string {
-	switch {
-	case f.route != nil:
-		return f.route.String()
-	case f.rule != nil:
-		return f.rule.String()
-	}
-	return "no route"
-}
-
-func (f found) ref() schema.Ref {
-	switch {
-	case f.route != nil:
-		return f.route.Ref()
-	case f.rule != nil:
-		return f.rule.Ref()
-	}
-	return schema.Ref{}
-}
-
-// route is fib_lookup: the policy rules in order, each with its table.
-func (r *run) route(q query) found {
-	fb := r.w.fib[family(q.dst.Is6())]
-	for i := 0; i < len(fb.rules); i++ {
-		ru := fb.rules[i]
-		if r.ruleMatches(ru, q) == no || r.end != nil {
-			continue
-		}
-		switch ru.Action {
-		case "", "lookup":
-			if ru.L3MDev {
-				continue
-			}
-			if res, ok := r.lookupTable(fb.tables[ru.Table], ru, q); ok {
-				return res
-			}
-		case "goto":
-			j := slices.IndexFunc(fb.rules, func(x *schema.PolicyRule) bool { return x.Priority >= ru.Goto })
-			if j <= i { // the kernel allows only forward
-				continue
-			}
-			i = j - 1
-		case "blackhole", "unreachable", "prohibit":
-			return found{kind: ru.Action, rule: ru}
-		}
-	}
-	return found{kind: "none"}
-}
-
-// ruleMatches never answers maybe: what is not certain is asked.
-func (r *run) ruleMatches(ru *schema.PolicyRule, q query) answer3 {
-	p := &r.p
-	a := yes
-	and := func(b answer3) { a = both(a, b) }
-	and(sure(ru.IIF == "" || q.in != nil && ru.IIF == q.in.name))
-	and(sure(ru.OIF == "" || q.oif != nil && ru.OIF == q.oif.name))
-	and(sure(!ru.Src.IsValid() || ru.Src.Bits() == 0 || q.src.IsValid() && ru.Src.Contains(q.src)))
-	and(sure(!ru.Dst.IsValid() || ru.Dst.Bits() == 0 || ru.Dst.Contains(q.dst)))
-	if ru.Mark != 0 || ru.Mask != 0 {
-		mask := ru.Mask
-		if mask == 0 {
-			mask = ^uint32(0)
-		}
-		and(markEqual(q.mark, ru.Mark, mask))
-	}
-	and(sure(ru.IPProto == 0 || ru.IPProto == p.proto))
-	sAny, dAny := p.portsUnknown()
-	and(portMatches(ru.SPort, p.sport, sAny))
-	and(portMatches(ru.DPort, p.dport, dAny))
-	if ru.TOS != 0 || ru.UIDRange != "" || len(ru.Other) > 0 {
-		and(maybe)
-	}
-	if a == maybe {
-		a = sure(r.askAt(2, station{stage: "route", ref: ru.Ref(), rule: -1, text: ru.String(), action: "may match"}) == 1)
-	}
-	if ru.Invert {
-		return not(a)
-	}
-	return a
-}
-
-func portMatches(want string, port uint16, unknown bool) answer3 {
-	if want == "" {
-		return yes
-	}
-	lo, hi, ok := strings.Cut(want, "-")
-	if !ok {
-		hi = lo
-	}
-	a, err1 := strconv.ParseUint(lo, 10, 16)
-	b, err2 := strconv.ParseUint(hi, 10, 16)
-	if err1 != nil || err2 != nil || unknown {
-		return maybe
-	}
-	return sure(uint64(port) >= a && uint64(port) <= b)
-}
-
-// lookupTable finds the route in one table; ok is false when the next rule has to be asked.
-func (r *run) lookupTable(t *rtable, ru *schema.PolicyRule, q query) (found, bool) {
-	for rs := range t.matching(q.dst) {
-		for _, rt := range rs {
-			if rt.TOS != 0 || q.oif != nil && !slices.Contains(rt.Devices(), q.oif.name) && len(rt.Devices()) > 0 {
-				continue
-			}
-			if rt.Facts != nil && (rt.Facts.Dead || rt.Facts.LinkDown && r.w.ignoreLinkdown) {
-				continue
-			}
-			switch {
-			case ru.SuppressPrefixLen != nil && rt.Dst.Bits() <= *ru.SuppressPrefixLen:
-				return found{}, false
-			case rt.Type == "throw":
-				return found{}, false
-			}
-			res := r.through(rt, ru)
-			if r.suppressed(res, ru) {
-				return found{}, false
-			}
-			return res, true
-		}
-	}
-	return found{}, false
-}
-
-func (r *run) suppressed(res found, ru *schema.PolicyRule) bool {
-	return ru.SuppressIfGroup != nil && res.dev != nil && res.dev.link.Facts != nil && int(res.dev.link.Facts.Group) == *ru.SuppressIfGroup
-}
-
-// through is the leg of a route that the packet takes. Of several the kernel's hash picks one: each is a way of its own.
-func (r *run) through(rt *schema.Route, ru *schema.PolicyRule) found {
-	res := found{kind: rt.Type, route: rt, rule: ru, devName: rt.Link, gateway: rt.Gateway}
-	if res.kind == "" {
-		res.kind = "unicast"
-	}
-	if n := len(rt.NextHops); n > 0 {
-		i := 0
-		if n > 1 {
-			i = r.askAt(n, station{stage: "route", ref: rt.Ref(), rule: -1, text: rt.String(), action: "may match"})
-		}
-		res.devName, res.gateway = rt.NextHops[i].Link, rt.NextHops[i].Gateway
-	}
-	res.dev = r.w.devices[res.devName]
-	return res
-}
-
 // local tells whether an address is the host's own (the local table).
 func (w *Walker) local(a netip.Addr) bool {
 	rs := w.fib[family(a.Is6())].tables[schema.TableLocal].find(a)
 	return len(rs) > 0 && (rs[0].Type == "local" || rs[0].Type == "anycast")
 }
 
-// routeIn is the routing decision for a packet that came in (ip_route_input_slow). It says whether the packet is for
-// the host; ok is false when the run has ended.
-func (r *run) routeIn(in *device) (res found, local, ok bool) {
-	p := &r.p
-	if p.v6 {
-		return r.routeIn6(in)
+// class says what kind of address it is, as far as that decides before any route.
+type class uint8
+
+const (
+	plain     class = iota
+	zero            // 0.0.0.0 or ::
+	zeroBlock       // the rest of 0.0.0.0/8
+	loopback
+	linkLocal
+	multicast
+	broadcast // 255.255.255.255
+)
+
+func classOf(a netip.Addr) class {
+	switch {
+	case a.IsUnspecified():
+		return zero
+	case a.Is4() && zeroNet.Contains(a):
+		return zeroBlock
+	case a.IsLoopback():
+		return loopback
+	case a.IsLinkLocalUnicast():
+		return linkLocal
+	case a.IsMulticast():
+		return multicast
+	case a == limitedBroadcast:
+		return broadcast
 	}
-	if bad, why := martian4(p, in); bad {
+	return plain
+}
+
+// class forks by the kind of an address.
+func (r *sweep) class(c cells) (class, bool) { return which(r, c, classes, classOf) }
+
+// classes are the prefixes that tell the kinds of addresses apart.
+var classes = byLength(slices.Concat(specials, []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("0.0.0.0/32")}))
+
+// isLocal forks by whether an address is the host's own.
+func (r *sweep) isLocal(c cells) (is, ok bool) {
+	return which(r, c, r.w.fib[family(c.len() == 16)].localPrefixes(), r.w.local)
+}
+
+// decide asks the routing tables and forks by the answer.
+func (r *sweep) decide(q question) (way, bool) {
+	outs := r.ways(q, r.pc)
+	if len(outs) > 1 && !r.log.full { // which route it was does not matter for many
+		outs = similar(r.x, outs)
+	}
+	return fork(r, outs)
+}
+
+// similar joins ways that lead to the same place.
+func similar(x *space, outs []outcome[way]) []outcome[way] {
+	type place struct {
+		kind, dev string
+		gateway   netip.Addr
+		source    netip.Addr
+		legs      *schema.Route
+	}
+	at := map[place]int{}
+	var out []outcome[way]
+	for _, o := range outs {
+		p := place{kind: o.k.kind, dev: o.k.devName, gateway: o.k.gateway}
+		if rt := o.k.route; rt != nil {
+			p.source = rt.Source
+			if len(rt.NextHops) > 0 {
+				p.legs = rt
+			}
+		}
+		i, ok := at[p]
+		if !ok {
+			at[p] = len(out)
+			out = append(out, o)
+			continue
+		}
+		out[i].cond = x.Or(out[i].cond, o.cond)
+	}
+	return out
+}
+
+// routeIn is the routing decision for a packet that came in (ip_route_input_slow). It says whether the packet is for
+// the host; ok is false when none goes on.
+func (r *sweep) routeIn(in *device) (res way, local, ok bool) {
+	p := &r.p
+	src, ok := r.class(p.src())
+	if !ok {
+		return res, false, false
+	}
+	dst, ok := r.class(p.dst())
+	if !ok {
+		return res, false, false
+	}
+	if p.v6 {
+		return r.routeIn6(in, src, dst)
+	}
+	if why := martian4(src, dst, in); why != "" {
 		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), why, "martian")
 	}
-	if p.dst == limitedBroadcast || p.dst.IsMulticast() {
-		return found{kind: "broadcast", dev: in}, true, true
+	if dst == broadcast || dst == multicast {
+		return way{kind: "broadcast", dev: in}, true, true
 	}
-	res = r.route(query{src: p.src, dst: p.dst, in: in, mark: p.mark})
-	if r.end != nil {
+	res, ok = r.decide(question{src: p.src(), dst: p.dst(), in: in, mark: p.mark})
+	if !ok {
 		return res, false, false
 	}
 	switch res.kind {
 	case "local", "broadcast", "anycast":
-		return res, true, r.validSource(in, nil)
+		return res, true, r.validSource(in, nil, src)
 	case "unicast":
 	default:
 		return res, false, r.noRoute(res)
 	}
-	if !r.forwards(in) || !r.validSource(in, res.dev) {
+	if !r.forwards(in) || !r.validSource(in, res.dev, src) {
 		return res, false, false
 	}
 	return res, false, true
 }
 
 // routeIn6 is the same for IPv6, which has no rp_filter and one forwarding switch for all (ip6_forward).
-func (r *run) routeIn6(in *device) (res found, local, ok bool) {
+func (r *sweep) routeIn6(in *device, src, dst class) (res way, local, ok bool) {
 	p := &r.p
-	if (p.src.IsLoopback() || p.dst.IsLoopback()) && in != r.w.lo {
+	if (src == loopback || dst == loopback) && in != r.w.lo {
 		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), "::1 came in by a link", "martian")
 	}
-	if p.dst.IsMulticast() {
-		return found{kind: "multicast", dev: in}, true, true
+	if dst == multicast {
+		return way{kind: "multicast", dev: in}, true, true
 	}
-	res = r.route(query{src: p.src, dst: p.dst, in: in, mark: p.mark})
+	res, ok = r.decide(question{src: p.src(), dst: p.dst(), in: in, mark: p.mark})
 	switch {
-	case r.end != nil:
+	case !ok:
 		return res, false, false
 	case res.kind == "local" || res.kind == "anycast":
 		return res, true, true
@@ -373,33 +297,32 @@ func (r *run) routeIn6(in *device) (res found, local, ok bool) {
 		return res, false, r.noRoute(res)
 	case !r.forwards(in):
 		return res, false, false
-	case p.src.IsLinkLocalUnicast() || p.src.IsUnspecified() || p.dst.IsLinkLocalUnicast():
+	case src == linkLocal || src == zero || dst == linkLocal:
 		return res, false, r.block(CodeMartian, "route", res.ref(), "a link-local address is not forwarded", "martian")
 	}
 	return res, false, true
 }
 
-func martian4(p *packet, in *device) (bool, string) {
-	lo := func(a netip.Addr) bool { return a.IsLoopback() && in.routeLocalnet != 1 }
+func martian4(src, dst class, in *device) (why string) {
 	switch {
-	case p.src.IsMulticast() || p.src == limitedBroadcast:
-		return true, "the source is a multicast or broadcast address"
-	case p.dst == limitedBroadcast || p.src.IsUnspecified() && p.dst.IsUnspecified():
-		return false, ""
-	case zeroNet.Contains(p.src) && !p.dst.IsMulticast():
-		return true, "the source is in 0.0.0.0/8"
-	case zeroNet.Contains(p.dst):
-		return true, "the destination is in 0.0.0.0/8"
-	case lo(p.dst) || lo(p.src):
-		return true, fmt.Sprintf("127.0.0.0/8 on the wire: net.ipv4.conf.%s.route_localnet = 0", strings.ReplaceAll(in.name, ".", "/"))
+	case src == multicast || src == broadcast:
+		return "the source is a multicast or broadcast address"
+	case dst == broadcast || src == zero && dst == zero:
+		return ""
+	case (src == zero || src == zeroBlock) && dst != multicast:
+		return "the source is in 0.0.0.0/8"
+	case dst == zero || dst == zeroBlock:
+		return "the destination is in 0.0.0.0/8"
+	case (dst == loopback || src == loopback) && in.routeLocalnet != 1:
+		return fmt.Sprintf("127.0.0.0/8 on the wire: net.ipv4.conf.%s.route_localnet = 0", strings.ReplaceAll(in.name, ".", "/"))
 	}
-	return false, ""
+	return ""
 }
 
-// noRoute ends the run where the tables give no way.
-func (r *run) noRoute(res found) bool {
+// noRoute ends the way where the tables give none.
+func (r *sweep) noRoute(res way) bool {
 	if res.kind == "none" {
-		return r.block(CodeNoRoute, "route", res.ref(), "no route to "+r.p.dst.String(), "no route")
+		return r.block(CodeNoRoute, "route", res.ref(), "no route to "+r.text(r.p.dst()), "no route")
 	}
 	if res.kind == "broadcast" || res.kind == "multicast" {
 		return r.block(CodeNoRoute, "route", res.ref(), res.text(), res.kind)
@@ -408,7 +331,7 @@ func (r *run) noRoute(res found) bool {
 }
 
 // forwards checks the forwarding switches: IPv4's of the link the packet came in by, IPv6's for all.
-func (r *run) forwards(in *device) bool {
+func (r *sweep) forwards(in *device) bool {
 	on, key := in.forwarding, schema.LinkSysctl("ipv4", in.name, "forwarding")
 	if on < 0 || on == r.w.forward[0] {
 		on, key = r.w.forward[0], "net.ipv4.ip_forward"
@@ -426,27 +349,25 @@ func (r *run) forwards(in *device) bool {
 }
 
 // validSource is fib_validate_source: rp_filter, and no packet from outside with an address of our own.
-func (r *run) validSource(in, out *device) bool {
+func (r *sweep) validSource(in, out *device, src class) bool {
 	p := &r.p
-	if zeroNet.Contains(p.src) && out == nil || in == r.w.lo {
+	if (src == zero || src == zeroBlock) && out == nil || in == r.w.lo {
 		return true
 	}
 	mode := max(in.rpFilter, r.w.rpAll)
-	if mode == 0 && r.w.local(p.src) {
-		if in.acceptLocal == 1 {
-			return true
-		}
-		return r.block(CodeMartian, "route", schema.LinkRef(in.name), p.src.String()+" is an address of this host", "martian")
-	}
 	if mode == 0 {
-		return true
+		own, ok := r.isLocal(p.src())
+		if !ok || !own || in.acceptLocal == 1 {
+			return ok
+		}
+		return r.block(CodeMartian, "route", schema.LinkRef(in.name), r.text(p.src())+" is an address of this host", "martian")
 	}
-	q := query{src: p.dst, dst: p.src, in: r.w.lo}
+	q := question{src: p.dst(), dst: p.src(), in: r.w.lo}
 	if out != nil {
 		q.in = out
 	}
-	back := r.route(q)
-	if r.end != nil {
+	back, ok := r.decide(q)
+	if !ok {
 		return false
 	}
 	if back.kind == "local" && in.acceptLocal == 1 {
@@ -459,10 +380,10 @@ func (r *run) validSource(in, out *device) bool {
 	if in.rpFilter < r.w.rpAll {
 		key = "net.ipv4.conf.all.rp_filter"
 	}
-	ref, text := schema.SysctlRef(key), fmt.Sprintf("%s = %d; the way back to %s: %s", key, mode, p.src, back.text())
+	ref, text := schema.SysctlRef(key), fmt.Sprintf("%s = %d; the way back to %s: %s", key, mode, r.text(p.src()), back.text())
 	switch {
 	case back.kind == "local" || back.kind == "broadcast":
-		return r.block(CodeMartian, "route", schema.LinkRef(in.name), p.src.String()+" is an address of this host", "martian")
+		return r.block(CodeMartian, "route", schema.LinkRef(in.name), r.text(p.src())+" is an address of this host", "martian")
 	case back.kind != "unicast":
 		return r.block(CodeRPFilter, "route", ref, text, "rp_filter")
 	case slices.Contains(back.route.Devices(), in.name):
@@ -482,37 +403,84 @@ func hasAddr(d *device, v6 bool) bool {
 	return false
 }
 
-// sourceFor is inet_select_addr: the address of a link that lies in the next hop's network, else its first; else one of
-// another link. The order of several is not known: each is a way of its own.
-func (r *run) sourceFor(dev *device, nh netip.Addr) netip.Addr {
-	if dev == nil {
-		return netip.Addr{}
+// sources lists the addresses a link sends from to a next hop: its own, or in IPv4 those of the first other link that has any.
+func (w *Walker) sources(dev *device, nh netip.Addr) []netip.Addr {
+	if nh.Is6() {
+		return w.sources6(dev, nh)
 	}
 	cands := candidates(dev, nh)
-	if len(cands) == 0 && !r.p.v6 {
-		var others []*device
-		for _, d := range r.w.devices {
-			if d != dev {
-				others = append(others, d)
-			}
-		}
-		slices.SortFunc(others, func(a, b *device) int { return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.name, b.name)) })
-		for _, d := range others {
-			if cands = candidates(d, netip.Addr{}); len(cands) > 0 {
-				break
-			}
+	if len(cands) > 0 {
+		return cands
+	}
+	var others []*device
+	for _, d := range w.devices {
+		if d != dev {
+			others = append(others, d)
 		}
 	}
-	switch len(cands) {
-	case 0:
-		return netip.Addr{}
-	case 1:
-		return cands[0]
+	slices.SortFunc(others, func(a, b *device) int { return cmp.Or(cmp.Compare(a.index, b.index), cmp.Compare(a.name, b.name)) })
+	for _, d := range others {
+		if cands = candidates(d, netip.Addr{}); len(cands) > 0 {
+			break
+		}
 	}
-	if len(cands) > maxWays {
-		cands = cands[:maxWays]
+	return cands
+}
+
+// sources6 is ipv6_dev_get_saddr: the destination itself where it is the host's own, else an address of the link, else the
+// one of another link that agrees best.
+func (w *Walker) sources6(dev *device, nh netip.Addr) []netip.Addr {
+	var others []netip.Addr
+	for _, d := range w.devices {
+		for _, a := range d.addrs {
+			if a.Prefix.Addr() == nh && usableSource(a) {
+				return []netip.Addr{nh}
+			}
+		}
+		if d != dev {
+			others = append(others, candidates(d, nh)...)
+		}
 	}
-	return cands[r.askAt(len(cands), station{stage: "route", ref: schema.LinkRef(dev.name), rule: -1, text: "several addresses on " + dev.name, action: "may match"})]
+	if own := candidates(dev, nh); len(own) > 0 {
+		return own
+	}
+	slices.SortFunc(others, netip.Addr.Compare)
+	if len(others) > 1 {
+		return closest(others, nh)
+	}
+	return others
+}
+
+// sourcePrefixes are the prefixes by which the choice of sources depends on the next hop: the networks of the link, and in
+// IPv6 how far an address agrees with each candidate.
+func (w *Walker) sourcePrefixes(dev *device, v6 bool) []netip.Prefix {
+	var out []netip.Prefix
+	if !v6 {
+		for _, a := range dev.addrs {
+			if a.Prefix.Addr().Is4() {
+				out = append(out, a.Prefix.Masked())
+			}
+		}
+		return byLength(out)
+	}
+	var all []netip.Addr
+	for _, d := range w.devices {
+		for _, a := range d.addrs {
+			if a.Prefix.Addr().Is6() && usableSource(a) {
+				all = append(all, a.Prefix.Addr())
+				out = append(out, a.Prefix.Masked(), netip.PrefixFrom(a.Prefix.Addr(), 128))
+			}
+		}
+	}
+	for _, a := range all {
+		for _, b := range all {
+			if n := common(a, b) + 1; n <= 128 {
+				p, _ := a.Prefix(n)
+				out = append(out, p)
+			}
+		}
+	}
+	return byLength(out)
 }
 
 // candidates lists the usable source addresses of a link: those of the next hop's network if there are any.
@@ -571,29 +539,4 @@ func common(a, b netip.Addr) int {
 		}
 	}
 	return 128
-}
-
-// ownAddress is where redirect leads: the loopback for the host's own packets, else the first address of the link.
-func (r *run) ownAddress() netip.Addr {
-	if r.hook == output {
-		if r.p.v6 {
-			return netip.IPv6Loopback()
-		}
-		return netip.AddrFrom4([4]byte{127, 0, 0, 1})
-	}
-	if r.p.in == nil {
-		return netip.Addr{}
-	}
-	var all []netip.Addr
-	for _, a := range r.p.in.addrs {
-		ip := a.Prefix.Addr()
-		if ip.Is6() == r.p.v6 && (a.Facts == nil || !a.Facts.Secondary) && !(r.p.v6 && ip.IsLinkLocalUnicast()) {
-			all = append(all, ip)
-		}
-	}
-	if len(all) < 2 {
-		return append(all, netip.Addr{})[0]
-	}
-	all = all[:min(len(all), maxWays)]
-	return all[r.ask(len(all))]
 }

@@ -34,22 +34,29 @@ type sweep struct {
 	members  map[memberKey]bdd.Node
 	name     func(*op) any
 
-	log recorder
+	log *journal
+	// onEnd, when set, is told of packets whose way ends, instead of log.
+	onEnd func(pc bdd.Node, v Verdict, st station)
+
+	// What follows is of a flow on its way through the host.
+	open   opening
+	f      *Flow
+	parcel parcel // the memory of p
+	conn   *entryCT
+	memory [2]*entryCT
+	conns  int
+	// sent is the tuple of the request as it was made, reached as it arrived.
+	sent, reached cells
+	gate          cells // the memory of gateway
+	t1, t2        cells
+	picks, sizes  []int // forks taken, and how many ways each has
+	given, asked  int   // how many were given to this run, how many it has met
+	way           way   // the way a packet of the host takes
+	many          bool  // the request is for many: a broadcast, a multicast
+	preDone       bool  // IP prerouting has run, by the detour from the bridge
+	dest          string
+	arrived       arrival
 }
-
-// recorder is told what happens on the way; nil-safe methods of way do the work for a Walk.
-type recorder interface {
-	ended(pc bdd.Node, v Verdict, st station)
-	noted(pc bdd.Node, st station)
-	parted(pc, taken bdd.Node, st station)
-}
-
-// deaf records nothing: what only asks for a set that survives needs no more.
-type deaf struct{}
-
-func (deaf) ended(bdd.Node, Verdict, station)   {}
-func (deaf) noted(bdd.Node, station)            {}
-func (deaf) parted(bdd.Node, bdd.Node, station) {}
 
 type unknownKey struct {
 	what any
@@ -90,14 +97,14 @@ func (r *sweep) policy(b *base, pc bdd.Node) {
 		if !r.dry {
 			st := r.station(b, b.c, -1)
 			st.text, st.action = "policy drop", "drop"
-			r.log.ended(pc, Block, st)
+			r.ended(pc, Block, st)
 		}
 		return
 	}
 	if len(b.c.rules) > 0 && !b.nat && !r.dry {
 		st := r.station(b, b.c, -1)
 		st.text, st.action = "policy accept", "accept"
-		r.log.noted(pc, st)
+		r.note(pc, st)
 	}
 	r.accepted = r.x.Or(r.accepted, pc)
 }
@@ -197,24 +204,23 @@ func (r *sweep) part(pc, live bdd.Node) {
 	if !r.dry {
 		st := r.station(r.at.b, r.at.c, r.at.i)
 		st.action = "may match"
-		r.log.parted(pc, live, st)
+		r.parted(pc, live, st)
 	}
 }
 
 // verdict lets a verdict come over live. It gives what is left for the next rule, and for the rest of this one.
 func (r *sweep) verdict(s step, to *chain, pc, live bdd.Node, back *bdd.Node) (rest, on bdd.Node) {
-	if s == stepNext {
-		return pc, live
-	}
 	here := r.at
 	rest = r.x.Diff(pc, live)
 	switch s {
+	case stepNext:
+		return pc, live
 	case stepAccept:
 		r.accepted = r.x.Or(r.accepted, live)
 		if !r.dry {
 			st := r.station(here.b, here.c, here.i)
 			st.action = "accept"
-			r.log.noted(live, st)
+			r.note(live, st)
 		}
 	case stepDrop, stepReject:
 		if !r.dry {
@@ -223,7 +229,7 @@ func (r *sweep) verdict(s step, to *chain, pc, live bdd.Node, back *bdd.Node) (r
 			if s == stepReject {
 				st.action = "reject"
 			}
-			r.log.ended(live, Block, st)
+			r.ended(live, Block, st)
 		}
 	case stepReturn:
 		*back = r.x.Or(*back, live)
@@ -246,7 +252,7 @@ func (r *sweep) giveUp(at place, pc bdd.Node, why string) {
 	if why != "" {
 		st.action = "depends: " + why
 	}
-	r.log.ended(pc, Depends, st)
+	r.ended(pc, Depends, st)
 }
 
 // station is a Hop in a base chain.

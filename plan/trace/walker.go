@@ -39,8 +39,11 @@ type Walker struct {
 	// arp is the first chain of an arp table that can drop, nil for none: ARP itself is not walked.
 	arp *base
 	// boxes are those of the rules that decide something, made when first asked for.
-	boxes   sync.Once
-	boxList []decision
+	// looksAtMACs says that some rule does.
+	looksAtMACs bool
+	pool        sync.Pool // of *sweep
+	boxes       sync.Once
+	boxList     []decision
 	// contents name the expressions nobody can foresee, made when first asked for.
 	contents    sync.Once
 	contentList map[*op]content
@@ -102,7 +105,9 @@ func New(s *schema.State) *Walker {
 	w.readNeighbours()
 	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
 	for t := range schema.Each[*schema.Table](s) {
-		w.tables = append(w.tables, compileTable(t))
+		ct := compileTable(t)
+		w.tables = append(w.tables, ct)
+		w.looksAtMACs = w.looksAtMACs || ct.looksAtMACs
 	}
 	w.hookChains()
 	return w

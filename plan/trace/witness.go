@@ -53,15 +53,27 @@ func (w *Walker) layer3(name string) string {
 
 // hostSource is the address the host would send from.
 func (w *Walker) hostSource(dst netip.Addr) netip.Addr {
-	r := &run{w: w, f: &Flow{}}
-	r.reset()
-	r.p = packet{v6: dst.Is6(), dst: dst, half: "request"}
-	res := r.route(query{dst: dst, in: w.lo})
+	r := w.sweep()
+	defer w.pool.Put(r)
+	r.ready(&Flow{}, dst)
+	res, ok := r.decide(question{dst: r.p.dst(), in: w.lo})
+	if !ok {
+		return netip.Addr{}
+	}
 	out, ok := r.outDevice(res)
 	if !ok || !r.chooseSource(res, out) {
 		return netip.Addr{}
 	}
-	return r.p.src
+	a, _ := r.p.src().addr()
+	return a
+}
+
+// ready makes a packet to an address, of which nothing else is asked.
+func (r *sweep) ready(f *Flow, dst netip.Addr) {
+	r.restart(opening{f: f})
+	r.log.on = false
+	r.begin("request", dst.Is6(), protoTCP)
+	r.p.dst().put(dst.AsSlice())
 }
 
 // interesting lists the boxes of rules that decide something, once per Walker: drops, then NAT, then accepts.
@@ -339,9 +351,9 @@ func (g *gatherer) beyond(a netip.Addr, link string) bool {
 	if a.Is6() != g.v6 || a.IsMulticast() || a.IsLoopback() || a.IsUnspecified() || g.w.local(a) {
 		return false
 	}
-	r := &run{w: g.w, f: &Flow{}}
-	r.reset()
-	r.p = packet{v6: a.Is6(), dst: a, half: "request"}
-	res := r.route(query{dst: a, in: g.w.lo})
-	return r.end == nil && res.kind == "unicast" && res.dev != nil && res.dev.name == g.w.layer3(link)
+	r := g.w.sweep()
+	defer g.w.pool.Put(r)
+	r.ready(&Flow{}, a)
+	res, ok := r.decide(question{dst: r.p.dst(), in: g.w.lo})
+	return ok && res.kind == "unicast" && res.dev != nil && res.dev.name == g.w.layer3(link)
 }

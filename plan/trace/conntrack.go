@@ -1,0 +1,59 @@
+package trace
+
+import "encoding/binary"
+
+// opens says what conntrack makes of the first packet of a connection that it does not know: new, invalid, or untracked
+// (net/netfilter/nf_conntrack_proto_*.c). Only a packet given to the last bit may be something else than new.
+func (r *sweep) opens() int {
+	p := &r.p
+	if !p.framed {
+		return bitNew
+	}
+	t := p.image.b[p.trans:]
+	n := p.length - (p.trans - netOff) // what the network header carries
+	switch p.proto {
+	case protoTCP:
+		if n < 20 || int(t[12]>>4)*4 < 20 || int(t[12]>>4)*4 > n || !tcpOpens(t[13]) {
+			return bitInvalid
+		}
+	case protoUDP:
+		if l := int(binary.BigEndian.Uint16(t[4:])); n < 8 || l < 8 || l > n {
+			return bitInvalid
+		}
+	case protoLite: // a coverage of 0 is all of it
+		if c := int(binary.BigEndian.Uint16(t[4:])); n < 8 || c != 0 && (c < 8 || c > n) {
+			return bitInvalid
+		}
+	case protoICMP:
+		if n < 8 || p.v6 || t[0] != 8 && t[0] != 13 && t[0] != 15 && t[0] != 17 {
+			return bitInvalid
+		}
+	case protoICMPv6:
+		return icmp6Opens(t[0], n)
+	}
+	return bitNew
+}
+
+// tcpOpens is tcp_valid_flags and the column of tcp_conntracks for no connection: a SYN, or an ACK of a connection that
+// began unseen (nf_conntrack_tcp_loose).
+func tcpOpens(flags byte) bool {
+	const fin, syn, rst, ack, urg = 1, 2, 4, 16, 32
+	switch flags & (fin | syn | rst | ack | urg) {
+	case syn, syn | urg, ack, ack | urg:
+		return true
+	}
+	return false
+}
+
+// icmp6Opens: neighbour discovery and multicast listeners are left alone (noct_valid_new).
+func icmp6Opens(kind byte, n int) int {
+	switch {
+	case n < 8:
+		return bitInvalid
+	case kind == 128 || kind == 139:
+		return bitNew
+	case kind >= 130 && kind <= 136 || kind == 143:
+		return bitUntracked
+	}
+	return bitInvalid
+}

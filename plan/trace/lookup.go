@@ -1,0 +1,425 @@
+package trace
+
+import (
+	"bytes"
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan/bdd"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// outcome is what holds for some packets.
+type outcome[K comparable] struct {
+	cond bdd.Node
+	k    K
+}
+
+// add puts packets to those with the same outcome.
+func add[K comparable](x *space, out []outcome[K], cond bdd.Node, k K) []outcome[K] {
+	for i := range out {
+		if out[i].k == k {
+			out[i].cond = x.Or(out[i].cond, cond)
+			return out
+		}
+	}
+	return append(out, outcome[K]{cond, k})
+}
+
+// byAddress asks f for the addresses that packets of pc have, given that f cannot tell two addresses apart which lie in the
+// same of the prefixes: one address of each class stands for all. The prefixes are sorted, the longest first.
+func byAddress[K comparable](r *sweep, pc bdd.Node, addr cells, prefixes []netip.Prefix, f func(netip.Addr) K) []outcome[K] {
+	if a, ok := addr.addr(); ok {
+		return []outcome[K]{{pc, f(a)}}
+	}
+	var out []outcome[K]
+	class := func(c bdd.Node) {
+		if a, ok := r.someAddr(addr, c); ok {
+			out = add(r.x, out, c, f(a))
+		}
+	}
+	for _, p := range prefixes {
+		in := addr.in(r.x, p)
+		if in == bdd.False {
+			continue
+		}
+		if c := r.x.And(pc, in); c != bdd.False {
+			class(c)
+			if pc = r.x.Diff(pc, in); pc == bdd.False {
+				break
+			}
+		}
+	}
+	if pc != bdd.False {
+		class(pc)
+	}
+	return out
+}
+
+// someAddr is an address that some packet of pc has.
+func (r *sweep) someAddr(addr cells, pc bdd.Node) (netip.Addr, bool) {
+	vals, ok := r.x.Pick(pc, func(int) bool { return false })
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFromSlice(addr.value(r.x.Space, func(v int) bool { return vals[v] }))
+}
+
+// byLength sorts prefixes, the longest first, and leaves each once.
+func byLength(ps []netip.Prefix) []netip.Prefix {
+	slices.SortFunc(ps, func(a, b netip.Prefix) int {
+		return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), bytes.Compare(a.Addr().AsSlice(), b.Addr().AsSlice()))
+	})
+	return slices.Compact(ps)
+}
+
+// prefixes lists those of a table, the longest first.
+func (t *rtable) prefixes() []netip.Prefix {
+	if t == nil {
+		return nil
+	}
+	t.sorted.Do(func() {
+		for p := range t.by {
+			t.list = append(t.list, p)
+		}
+		t.list = byLength(t.list)
+	})
+	return t.list
+}
+
+// question is what the routing tables are asked, as struct flowi4 puts it. Cells without length are not known yet.
+type question struct {
+	src, dst cells
+	in       *device // lo for packets the host makes
+	inAny    *ifaces
+	mark     cells // none: 0
+	plain    bool  // nothing but addresses counts
+}
+
+// way is an answer of the routing tables.
+type way struct {
+	kind    string // "unicast", "local", "broadcast", "multicast", "blackhole", "unreachable", "prohibit", "none"
+	dev     *device
+	devName string
+	gateway netip.Addr
+	route   *schema.Route
+	rule    *schema.PolicyRule
+}
+
+// text is the route in the words of ip-route(8), with the rule where that decided.
+func (f way) text() string {
+	switch {
+	case f.route != nil:
+		return f.route.String()
+	case f.rule != nil:
+		return f.rule.String()
+	}
+	return "no route"
+}
+
+func (f way) ref() schema.Ref {
+	switch {
+	case f.route != nil:
+		return f.route.Ref()
+	case f.rule != nil:
+		return f.rule.Ref()
+	}
+	return schema.Ref{}
+}
+
+// ways is fib_lookup: the policy rules in order, each with its table. The answers cover the packets of pc.
+func (r *sweep) ways(q question, pc bdd.Node) []outcome[way] {
+	fb := r.w.fib[family(q.dst.len() == 16)]
+	var out []outcome[way]
+	r.waysFrom(fb, 0, q, pc, &out)
+	return out
+}
+
+func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome[way]) {
+	for ; i < len(fb.rules) && pc != bdd.False; i++ {
+		ru := fb.rules[i]
+		m, certain := r.ruleMatches(ru, q, pc)
+		part := r.x.And(pc, m)
+		if part == bdd.False {
+			continue
+		}
+		if !certain && part != pc && !r.dry {
+			r.parted(pc, part, station{stage: "route", ref: ru.Ref(), rule: -1, text: ru.String(), action: "may match"})
+		}
+		switch ru.Action {
+		case "", "lookup":
+			if ru.L3MDev {
+				continue
+			}
+			t := fb.tables[ru.Table]
+			for _, o := range byAddress(r, part, q.dst, t.prefixes(), func(a netip.Addr) way { return r.w.lookup(t, ru, a) }) {
+				if o.k.kind == "" {
+					continue // the next rule
+				}
+				pc = r.x.Diff(pc, o.cond)
+				*out = append(*out, r.legs(o)...)
+			}
+		case "goto":
+			j := slices.IndexFunc(fb.rules, func(x *schema.PolicyRule) bool { return x.Priority >= ru.Goto })
+			if j <= i { // the kernel allows only forward
+				continue
+			}
+			r.waysFrom(fb, j, q, part, out)
+			pc = r.x.Diff(pc, part)
+		case "blackhole", "unreachable", "prohibit":
+			*out = add(r.x, *out, part, way{kind: ru.Action, rule: ru})
+			pc = r.x.Diff(pc, part)
+		}
+	}
+	if pc != bdd.False {
+		*out = add(r.x, *out, pc, way{kind: "none"})
+	}
+}
+
+// legs are the hops of a route of which the kernel's hash picks one.
+func (r *sweep) legs(o outcome[way]) []outcome[way] {
+	rt := o.k.route
+	n := len(rt.NextHops)
+	if n == 0 {
+		return []outcome[way]{o}
+	}
+	var out []outcome[way]
+	rest := o.cond
+	for i, hop := range rt.NextHops {
+		leg := o.k
+		leg.devName, leg.gateway = hop.Link, hop.Gateway
+		leg.dev = r.w.devices[hop.Link]
+		c := rest
+		if i < n-1 {
+			r.live = rest
+			u := r.unknown(legOf{rt, i})
+			if !r.dry {
+				r.parted(rest, r.x.Diff(rest, u), station{stage: "route", ref: rt.Ref(), rule: -1, text: rt.String(), action: "may match"})
+			}
+			c, rest = r.x.And(rest, u), r.x.Diff(rest, u)
+		}
+		out = append(out, outcome[way]{c, leg})
+	}
+	return out
+}
+
+type legOf struct {
+	rt *schema.Route
+	i  int
+}
+
+// ruleMatches tells for which packets a policy rule holds; certain is false where nobody can foresee it.
+func (r *sweep) ruleMatches(ru *schema.PolicyRule, q question, pc bdd.Node) (f bdd.Node, certain bool) {
+	f, certain = bdd.True, true
+	and := func(g bdd.Node) { f = r.x.And(f, g) }
+	if ru.IIF != "" {
+		and(r.isDevice(q.in, q.inAny, r.w.device(ru.IIF)))
+	}
+	and(boolean(ru.OIF == ""))
+	if ru.Src.IsValid() && ru.Src.Bits() > 0 {
+		and(q.src.in(r.x, ru.Src.Masked()))
+	}
+	if ru.Dst.IsValid() && ru.Dst.Bits() > 0 {
+		and(q.dst.in(r.x, ru.Dst.Masked()))
+	}
+	if ru.Mark != 0 || ru.Mask != 0 {
+		mask := ru.Mask
+		if mask == 0 {
+			mask = ^uint32(0)
+		}
+		and(r.markIs(q.mark, ru.Mark, mask))
+	}
+	maybe := ru.TOS != 0 || ru.UIDRange != "" || len(ru.Other) > 0
+	if q.plain {
+		maybe = maybe || ru.IPProto != 0 || ru.SPort != "" || ru.DPort != ""
+	} else {
+		if ru.IPProto != 0 {
+			and(r.p.layer4.equal(r.x, []byte{ru.IPProto}))
+		}
+		maybe = !r.portIn(ru.SPort, r.p.sport(), &f) || maybe
+		maybe = !r.portIn(ru.DPort, r.p.dport(), &f) || maybe
+	}
+	if maybe && f != bdd.False {
+		r.live, certain = pc, false
+		and(r.unknown(ru))
+	}
+	if ru.Invert {
+		f = r.x.Not(f)
+	}
+	return f, certain
+}
+
+// markIs tells for which packets the bits of a mask are those of a value.
+func (r *sweep) markIs(mark cells, want, mask uint32) bdd.Node {
+	f := bdd.True
+	for k := range 32 {
+		if mask>>k&1 == 0 {
+			continue
+		}
+		b := bdd.False
+		if mark.len() > 0 {
+			b = mark.bit(r.x.Space, hostBit(k))
+		}
+		if want>>k&1 == 0 {
+			b = r.x.Not(b)
+		}
+		if f = r.x.And(f, b); f == bdd.False {
+			break
+		}
+	}
+	return f
+}
+
+// portIn narrows f to a port or a range of ports; false when the words are not understood.
+func (r *sweep) portIn(want string, port cells, f *bdd.Node) bool {
+	if want == "" {
+		return true
+	}
+	lo, hi, ok := strings.Cut(want, "-")
+	if !ok {
+		hi = lo
+	}
+	a, err1 := strconv.ParseUint(lo, 10, 16)
+	b, err2 := strconv.ParseUint(hi, 10, 16)
+	if err1 != nil || err2 != nil {
+		return false
+	}
+	if r.p.hasPorts() || !r.p.layer4.known() {
+		*f = r.x.And(*f, port.within(r.x, []byte{byte(a >> 8), byte(a)}, []byte{byte(b >> 8), byte(b)}))
+	} else if a > 0 {
+		*f = bdd.False // no ports: 0
+	}
+	return true
+}
+
+// lookup finds the route in one table; its kind is "" when the next rule has to be asked.
+func (w *Walker) lookup(t *rtable, ru *schema.PolicyRule, a netip.Addr) way {
+	for rs := range t.matching(a) {
+		for _, rt := range rs {
+			if rt.TOS != 0 || rt.Facts != nil && (rt.Facts.Dead || rt.Facts.LinkDown && w.ignoreLinkdown) {
+				continue
+			}
+			if ru.SuppressPrefixLen != nil && rt.Dst.Bits() <= *ru.SuppressPrefixLen || rt.Type == "throw" {
+				return way{}
+			}
+			res := way{kind: rt.Type, route: rt, rule: ru, devName: rt.Link, gateway: rt.Gateway}
+			if len(rt.NextHops) > 0 {
+				res.devName = rt.NextHops[0].Link
+			}
+			if res.kind == "" {
+				res.kind = "unicast"
+			}
+			res.dev = w.devices[res.devName]
+			if ru.SuppressIfGroup != nil && res.dev != nil && res.dev.link.Facts != nil && int(res.dev.link.Facts.Group) == *ru.SuppressIfGroup {
+				return way{}
+			}
+			return res
+		}
+	}
+	return way{}
+}
+
+func (w *Walker) device(name string) *device {
+	if name == "lo" {
+		return w.lo
+	}
+	if d := w.devices[name]; d != nil {
+		return d
+	}
+	return &device{name: name}
+}
+
+// routeTypes are the RTN_* of rtnetlink(7).
+var routeNumbers = map[string]uint32{
+	"": 1, "unicast": 1, "local": 2, "broadcast": 3, "anycast": 4, "multicast": 5, "blackhole": 6, "unreachable": 7, "prohibit": 8, "throw": 9,
+}
+
+// specials are the prefixes that no routing table holds.
+var specials = []netip.Prefix{
+	netip.PrefixFrom(limitedBroadcast, 32), zeroNet, netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.MustParsePrefix("ff00::/8"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("::/128"),
+}
+
+// localPrefixes are those that tell the host's own and other special addresses from the rest.
+func (f *fib) localPrefixes() []netip.Prefix {
+	f.once.Do(func() { f.special = byLength(slices.Concat(specials, f.tables[schema.TableLocal].prefixes())) })
+	return f.special
+}
+
+// addrType is inet_dev_addr_type: the local table alone decides, "" for everything else. dev, when not nil, is the only
+// device that counts.
+func (w *Walker) addrType(a netip.Addr, dev *device) string {
+	switch {
+	case a == limitedBroadcast || a.Is4() && zeroNet.Contains(a):
+		return "broadcast"
+	case a.IsMulticast():
+		return "multicast"
+	}
+	if rs := w.fib[family(a.Is6())].tables[schema.TableLocal].find(a); len(rs) > 0 && (dev == nil || rs[0].Link == dev.name) {
+		return rs[0].Type
+	}
+	return ""
+}
+
+// fibType loads the type of an address (nft_fib4_eval_type; IPv6 asks all tables, and an address without a route is
+// unreachable).
+func (r *sweep) fibType(g, addr cells, dev *device, devs *ifaces) {
+	fb := r.w.fib[family(r.p.v6)]
+	one := newCells(4)
+	put := func(cond bdd.Node, kind string) {
+		one.word32(routeNumbers[kind])
+		g.merge(r.x.Space, cond, one)
+	}
+	r.each(dev, devs, func(is bdd.Node, d *device) {
+		if d == elsewhere {
+			d = &device{} // no address is on it
+		}
+		for _, o := range byAddress(r, is, addr, fb.localPrefixes(), func(a netip.Addr) string { return r.w.addrType(a, d) }) {
+			if o.k != "" || !r.p.v6 {
+				put(o.cond, o.k)
+				continue
+			}
+			for _, f := range r.ways(question{dst: addr, in: r.w.lo, plain: true}, o.cond) {
+				kind := f.k.kind
+				if kind == "none" {
+					kind = "unreachable"
+				}
+				put(f.cond, kind)
+			}
+		}
+	})
+}
+
+// fibDevices gives the devices by which an address is reached, those that rules see: for the rest there is none.
+func (r *sweep) fibDevices(addr, other cells, dev *device, devs *ifaces, saddr, byIn, byMark bool) []outcome[*device] {
+	p := &r.p
+	if r.hook == prerouting && !r.inBridge && p.inAny == nil && p.in == r.w.lo {
+		return []outcome[*device]{{bdd.True, p.in}}
+	}
+	q := question{dst: addr, src: other, in: r.w.lo, plain: true}
+	if byMark {
+		q.mark = p.mark
+	}
+	if saddr && byIn && r.hook == forward && (p.out != nil || p.outAny != nil) {
+		q.in, q.inAny = p.out, p.outAny
+	}
+	var out []outcome[*device]
+	for _, f := range r.ways(q, bdd.True) {
+		if f.k.kind != "unicast" || f.k.dev == nil {
+			continue
+		}
+		if dev == nil && devs == nil {
+			out = add(r.x, out, f.cond, f.k.dev)
+			continue
+		}
+		r.each(dev, devs, func(is bdd.Node, d *device) {
+			if c := r.x.And(is, f.cond); c != bdd.False && slices.Contains(f.k.route.Devices(), d.name) {
+				out = add(r.x, out, c, d)
+			}
+		})
+	}
+	return out
+}
