@@ -204,7 +204,7 @@ func fail2banWay(w wish) string {
 	jail, ok := strings.CutPrefix(w.culprit.chain.Name, "f2b-")
 	if !ok || jail == "chain" {
 		jail = ""
-		for _, word := range strings.Fields(ruleText(w.culprit.rule)) {
+		for word := range strings.FieldsSeq(ruleText(w.culprit.rule)) {
 			if rest, found := strings.CutPrefix(word, "@addr-set-"); found {
 				jail = rest
 			} else if rest, found := strings.CutPrefix(word, "@addr6-set-"); found {

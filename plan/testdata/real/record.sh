@@ -159,6 +159,7 @@ for f in 4 6; do
   n=$([ $f = 4 ] && echo /proc/net/ip_tables_names || echo /proc/net/ip6_tables_names); t=$([ $f = 4 ] && echo iptables-legacy || echo ip6tables-legacy)
   [ -z "$(cat $n)" ] || $t-save >"$dir/$t.save"
 done
+! nft list tables | grep -q '^table bridge' || ebtables-nft-save >"$dir/ebtables-nft.save"
 nft list tables | while read -r _ family name; do
   case "$family $name" in ip*' filter' | ip*' nat' | ip*' mangle' | ip*' raw' | ip*' security')
     [ "$family" = inet ] || continue ;;
