@@ -36,7 +36,7 @@ func (a accept) rule(t *schema.Table) schema.Rule {
 	if t.Legacy || t.Compat {
 		r.Text = a.iptables(t.Family)
 	} else {
-		r.Text = a.nft()
+		r.Text = a.nft() + fmt.Sprintf(" comment %q", r.Comment) // as it is read back: by that it is found again
 	}
 	return r
 }

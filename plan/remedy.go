@@ -288,6 +288,9 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if sig.owner == schema.ManagerUFW {
 		return append(roads, h.ufwDoor(g, c, acc)...)
 	}
+	if sig.owner == schema.ManagerFirewalld {
+		return append(roads, h.firewalldDoor(g, c, acc)...)
+	}
 	if sig.owner != "" && sig.owner != "docker" {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.hint))
 	}

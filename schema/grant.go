@@ -25,6 +25,10 @@ type Grant struct {
 	Forward bool   `json:"forward,omitempty"`
 	In      string `json:"in,omitempty"` // interfaces as layer 3 sees them; "" for any. They need not exist
 	Out     string `json:"out,omitempty"`
+	// Zone and ToZone are firewalld's zones that its packets come from and go to, or ZoneAny, ZoneHost. A zone of ours
+	// (FirewalldZone) is made with the first grant that needs it, and goes with the last. "" for ufw.
+	Zone   string `json:"zone,omitempty"`
+	ToZone string `json:"to_zone,omitempty"`
 	// Src and Dst narrow it; the zero Prefix is any address of the family.
 	Src netip.Prefix `json:"src,omitzero"`
 	Dst netip.Prefix `json:"dst,omitzero"`
@@ -48,10 +52,20 @@ func (g *Grant) Requires() []Ref { return nil }
 
 // String prints what a person would type: "ufw route allow in on virbr-lab from 10.20.0.0/24 to 0.0.0.0/0 comment
 // 'vmnet:nat.lab'".
-func (g *Grant) String() string { return g.typed(g.Add()) }
+func (g *Grant) String() string {
+	if g.Manager == ManagerFirewalld {
+		return g.firewallCmd("add")
+	}
+	return g.typed(g.Add())
+}
 
 // Undo prints what a person would type to take it away.
-func (g *Grant) Undo() string { return g.typed(g.Remove()) }
+func (g *Grant) Undo() string {
+	if g.Manager == ManagerFirewalld {
+		return g.firewallCmd("remove")
+	}
+	return g.typed(g.Remove())
+}
 
 func (g *Grant) typed(words []string) string {
 	words[len(words)-1] = "'" + words[len(words)-1] + "'"

@@ -34,6 +34,8 @@ func (h *host) granted(g *schema.Grant, there bool) error {
 	switch g.Manager {
 	case schema.ManagerUFW:
 		return h.ufwRules(g, there)
+	case schema.ManagerFirewalld:
+		return h.firewalldRules(g, there)
 	default:
 		return fmt.Errorf("what %s makes of it: %w", g.Manager, ErrUnmodelled)
 	}

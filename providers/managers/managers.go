@@ -30,7 +30,7 @@ type manager interface {
 
 // New returns a Provider of every manager that vmnet knows, with their files below root; "" is the host's own.
 func New(root string) *Provider {
-	return &Provider{[]manager{&ufw{root: root}}}
+	return &Provider{[]manager{&ufw{root: root}, &firewalld{root: root}}}
 }
 
 // Kinds implements providers.Provider.
