@@ -2,9 +2,11 @@ package plan
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -40,6 +42,10 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 		ask.title = "ask ufw for exactly these flows in front of its other rules: it keeps them"
 		roads = append(roads, road{title: "delete ufw's rule", closed: "somebody told ufw so: an exception for what the file asks for leaves the rest of it in force"})
 	}
+	if who := singledOut(g, c); stage == ufwUser && who != "" {
+		ask.closed = "somebody told ufw to keep out " + who + ", who is only some of those that the file speaks of: that is a ban, and is named, never opened"
+		return append(roads, ask)
+	}
 	if stage == ufwBefore {
 		ask.closed = fmt.Sprintf("chain %s is made of /etc/ufw/before.rules or before6.rules, and comes before all that ufw can be asked for: edit that file", c.chain.Name)
 		return append(roads, ask)
@@ -62,6 +68,22 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 		ask.closed = err.Error()
 	}
 	return append(roads, ask)
+}
+
+// singledOut names the sources that a rule is aimed at, when the goal speaks of more than those: a ban, by a person or by
+// fail2ban's action "ufw". "" when the rule stops all that the goal lets in, or goes by something else.
+func singledOut(g *schema.Goal, c culprit) string {
+	if c.rule == nil {
+		return ""
+	}
+	var out []string
+	for _, p := range trace.BoxOf(c.table, c.rule).Src {
+		whole := slices.ContainsFunc(g.From.Prefixes, func(from netip.Prefix) bool { return contains(p, from) })
+		if !whole && p.Bits() > 0 {
+			out = append(out, shortPrefix(p))
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // ufwGrant is an accept in ufw's words, or why ufw has none for it (ufw(8); common.py, UFWRule).

@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -8,6 +10,7 @@ import (
 
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/ufwconf"
 )
 
 // grants are the permissions that earlier applies got from firewall managers.
@@ -17,103 +20,75 @@ type grants struct {
 	silent map[schema.Ref]string
 }
 
-// setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. In the
-// place of its rules stay some that do nothing, so that it can come back to the very same place.
+// setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. One that
+// cannot be taken out stays, and is left alone.
 func (h *healer) setGrantsAside() error {
 	h.grants = grants{silent: map[schema.Ref]string{}}
-	for g := range schema.Each[*schema.Grant](h.state) {
-		h.grants.standing = append(h.grants.standing, g)
-	}
+	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
+		return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Index, b.Index))
+	})
 	for _, g := range h.grants.standing {
 		before := h.state.Clone()
-		if err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g}); err != nil {
-			return fmt.Errorf("foresee without %s: %w", g, err)
-		}
+		err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g})
 		switch {
-		case holdPlaces(before, h.state, g):
-		case atWork(before, g.Manager):
-			h.grants.silent[g.Ref()] = fmt.Sprintf("%s has this rule on its disk and not in the kernel: something took it out, and a reload of %s brings it back", g.Manager, g.Manager)
-		default:
-			h.grants.silent[g.Ref()] = g.Manager + " is not at work"
+		case errors.Is(err, sim.ErrUnmodelled):
+			h.grants.silent[g.Ref()] = err.Error()
+		case err != nil:
+			return fmt.Errorf("foresee without %s: %w", g, err)
+		case sameTables(before, h.state):
+			h.grants.silent[g.Ref()] = g.Manager + " has it on its disk and not in the kernel"
 		}
 	}
 	return nil
 }
 
-// atWork tells whether a manager's own chains are in the kernel. A ufw that was disabled leaves some behind, and not those
-// for the rules of its users.
-func atWork(s *schema.State, manager string) bool {
-	chains := map[string][]string{schema.ManagerUFW: {"ufw-user-*", "ufw6-user-*"}}[manager]
-	var tables []string
-	if chains == nil {
-		i := slices.IndexFunc(signatures, func(x signature) bool { return x.owner == manager })
-		if i < 0 {
+func sameTables(a, b *schema.State) bool {
+	for t := range schema.Each[*schema.Table](a) {
+		if b.Stored(t.Ref()) != schema.Object(t) {
 			return false
 		}
-		tables, chains = signatures[i].tables, signatures[i].chains
 	}
-	for t := range schema.Each[*schema.Table](s) {
-		if matchName(tables, t.Name) || slices.ContainsFunc(t.Chains, func(c *schema.Chain) bool { return matchName(chains, c.Name) }) {
-			return true
-		}
-	}
-	return false
+	return true
 }
 
-// holdPlaces puts a rule that does nothing where each rule of g was, and tells whether there was one.
-func holdPlaces(before, after *schema.State, g *schema.Grant) bool {
-	held := false
-	for t := range schema.Each[*schema.Table](before) {
-		now, _ := after.Stored(t.Ref()).(*schema.Table)
-		if now == nil || now == t {
-			continue
-		}
-		table := *now
-		table.Chains = slices.Clone(now.Chains)
-		for i, c := range table.Chains {
-			old := t.Chain(c.Name)
-			if old == nil || len(old.Rules) == len(c.Rules) {
-				continue
-			}
-			chain := *c
-			chain.Rules = withPlaces(old.Rules, c.Rules, g)
-			table.Chains[i], held = &chain, true
-		}
-		after.Put(&table)
-	}
-	return held
-}
-
-func withPlaces(old, now []*schema.Rule, g *schema.Grant) []*schema.Rule {
-	var out []*schema.Rule
-	for _, r := range old {
-		if !slices.Contains(now, r) {
-			r = &schema.Rule{Text: placeText(g), Exprs: []schema.Expr{{Name: "counter"}}}
-		}
-		out = append(out, r)
-	}
-	return out
-}
-
-// placeText names the rule that holds a place. No rule of anybody's looks like it.
-func placeText(g *schema.Grant) string { return "(the place of " + g.Ref().Name + ")" }
-
-// atItsPlace is the grant as it stands already, to come back to where it is; g itself when it is new.
+// atItsPlace is the grant as it stands already, to come back to where it is among the manager's other rules; g itself when
+// it is new.
 func (h *healer) atItsPlace(g *schema.Grant) *schema.Grant {
 	i := slices.IndexFunc(h.grants.standing, func(s *schema.Grant) bool { return s.Ref() == g.Ref() })
 	if i < 0 {
 		return g
 	}
 	c := *h.grants.standing[i]
-	for t := range schema.Each[*schema.Table](h.state) {
-		for _, chain := range t.Chains {
-			if at := slices.IndexFunc(chain.Rules, func(r *schema.Rule) bool { return r.Text == placeText(&c) }); at >= 0 {
-				c.Index, c.Place = math.MaxInt32, at
-				return &c
-			}
-		}
+	if c.Manager == schema.ManagerUFW {
+		c.Index = ufwIndex(h.r.live, h.state, &c)
 	}
 	return &c
+}
+
+// ufwIndex is where a rule goes among those that ufw has now, so that all that were in front of it are.
+func ufwIndex(was, is *schema.State, g *schema.Grant) int {
+	front := map[string]bool{}
+	for _, r := range ufwRules(was, g.Family) {
+		if r.Flow.Index < g.Index {
+			front[r.Text] = true
+		}
+	}
+	at := 1
+	for _, r := range ufwRules(is, g.Family) {
+		if front[r.Text] {
+			at = r.Flow.Index + 1
+		}
+	}
+	return at
+}
+
+// ufwRules are the rules that ufw has on its disk.
+func ufwRules(s *schema.State, family string) []ufwconf.Rule {
+	f, _ := s.Get(schema.FileRef(ufwconf.Path(family))).(*schema.File)
+	if f == nil {
+		return nil
+	}
+	return ufwconf.Parse(f.Content, family)
 }
 
 // grantDraft is the step that asks a manager.
@@ -130,7 +105,7 @@ func (h *healer) grantStands(d *draft) bool {
 
 // grantDrafts takes back the standing grants that no flow needs. Those that have no effect now stay as long as their block
 // does: what flows need cannot be seen. A new grant for the flow of an old one comes after it has gone, for a manager may
-// keep one rule for a flow.
+// keep one rule for a flow. They go from the last to the first: undone, each comes back to its place.
 func (h *healer) grantDrafts(made []*draft) []*draft {
 	var out []*draft
 	for _, s := range slices.Backward(h.grants.standing) {
@@ -146,6 +121,9 @@ func (h *healer) grantDrafts(made []*draft) []*draft {
 			if g, ok := m.change.After.(*schema.Grant); ok && sameFlow(g, s) {
 				m.after = append(m.after, d)
 			}
+		}
+		if len(out) > 0 {
+			d.after = append(d.after, out[len(out)-1])
 		}
 		out = append(out, d)
 	}

@@ -124,7 +124,9 @@ func parse(text, family string) (Rule, bool) {
 	r.Plain = r.Plain && f[4] == "any" && len(f) < 8 // no source ports, no application
 	if b, err := hex.DecodeString(strings.TrimSpace(comment)); err == nil {
 		r.Comment = string(b)
-		r.Flow.Address, _ = schema.Mark(r.Comment)
+		if address, ours := schema.Mark(r.Comment); ours {
+			r.Flow.Address = address
+		}
 	}
 	return r, true
 }
