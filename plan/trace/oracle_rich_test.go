@@ -361,7 +361,7 @@ func (g *generator) richRuleset() string {
 	if g.chance(50) {
 		g.natTable(&b)
 	}
-	if g.chance(30) {
+	if g.chance(30) && !g.deaf6 {
 		g.natTable6(&b)
 	}
 	if g.chance(10) {
