@@ -1,6 +1,7 @@
 package endtoend_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -32,7 +33,7 @@ func beside(t *testing.T, spec world.Spec, names []neighbour.Name, fn func(b *be
 	})
 }
 
-const natDHCP = `
+const natAndHost = `
 nat "lab" {
   device = "virbr-lab"
   subnet = "10.20.0.0/24"
@@ -67,7 +68,7 @@ func TestFirewalld(t *testing.T) {
 	beside(t, twoGuests(), []neighbour.Name{neighbour.Firewalld}, func(b *bed) {
 		b.sh("nft 'add table inet admin'; iptables-nft -A FORWARD -s 198.51.100.7 -j DROP; mkdir -p /etc/firewalld/policies /etc/firewalld/zones")
 		tables, disk := b.sh("nft list ruleset"), b.sh("ls -R /etc/firewalld")
-		p := b.plan(natDHCP)
+		p := b.plan(natAndHost)
 		found := false
 		for _, f := range p.Findings {
 			found = found || f.Owner != nil && f.Owner.Name == "firewalld" && strings.Contains(f.Object, "reject")
@@ -76,7 +77,7 @@ func TestFirewalld(t *testing.T) {
 			b.Errorf("nothing is said about firewalld:\n%s", steps(p))
 		}
 		b.Log(steps(p))
-		b.apply(natDHCP)
+		b.apply(natAndHost)
 		if err := b.Host().Serve(8080, 9090); err != nil {
 			b.Fatal(err)
 		}
@@ -100,7 +101,7 @@ func TestFirewalld(t *testing.T) {
 			b.Errorf("the reload kept what is not firewalld's own:\n%s", got)
 		}
 		works("after a reload")
-		b.settled(natDHCP)
+		b.settled(natAndHost)
 
 		b.sh("iptables-nft -A FORWARD -s 198.51.100.7 -j DROP")
 		b.apply("")
@@ -111,41 +112,45 @@ func TestFirewalld(t *testing.T) {
 			b.Errorf("taking the block out left in the kernel\n%s", got)
 		}
 		b.sh("firewall-cmd --reload; iptables-nft -A FORWARD -s 198.51.100.7 -j DROP")
-		if got := b.sh("nft list ruleset"); !sameLines(got, tables) {
-			b.Errorf("taking the block out left\n%s\nwant\n%s", got, tables)
+		if d := differ(tables, b.sh("nft list ruleset")); d != "" {
+			b.Errorf("taking the block out left\n%s", d)
 		}
 	})
 }
 
-// sameLines compares without order: tables are listed by when they were made.
-func sameLines(a, b string) bool {
+// differ lists the lines that one text has more often than the other, whatever their order: tables are listed by when they
+// were made.
+func differ(before, after string) string {
 	count := map[string]int{}
-	for l := range strings.Lines(a) {
-		count[l]++
-	}
-	for l := range strings.Lines(b) {
+	for l := range strings.Lines(before) {
 		count[l]--
 	}
-	for _, n := range count {
+	for l := range strings.Lines(after) {
+		count[l]++
+	}
+	var out strings.Builder
+	for l, n := range count {
 		if n != 0 {
-			return false
+			fmt.Fprintf(&out, "%+d %s", n, l)
 		}
 	}
-	return true
+	return out.String()
 }
+
+func sameLines(a, b string) bool { return differ(a, b) == "" }
 
 // TestFirewalldUndone: whatever step fails, neither firewalld's table nor its files are other than before.
 func TestFirewalldUndone(t *testing.T) {
 	beside(t, twoGuests(), []neighbour.Name{neighbour.Firewalld}, func(b *bed) {
 		b.sh("mkdir -p /etc/firewalld/policies /etc/firewalld/zones")
 		disk := b.sh("ls -R /etc/firewalld")
-		p := b.plan(natDHCP)
+		p := b.plan(natAndHost)
 		for k := 1; k <= len(p.Steps); k++ {
 			if kind := p.Steps[k-1].Change.Ref.Kind; kind != schema.KindGrant && k < len(p.Steps) && p.Steps[k].Change.Ref.Kind != schema.KindGrant {
 				continue
 			}
 			before := b.read()
-			rep, err := b.carryOut(&failing{Host: b.host, at: k}, b.plan(natDHCP))
+			rep, err := b.carryOut(&failing{Host: b.host, at: k}, b.plan(natAndHost))
 			if !isRolledBack(err) {
 				b.Errorf("fail at step %d: %v\n%+v", k, err, rep)
 			}
