@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/nftconf"
 )
 
 // How sure an owner is named. High: its name is on the table, chain or rule, and the disk or a process confirms it. Medium:
@@ -53,11 +54,11 @@ func ownerOf(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rul
 	if path, line := persisted(s, t, c, rule); path != "" {
 		return Owner{loaderOf(path), medium, []string{fmt.Sprintf("%s line %d has the same rule", path, line)}}, signature{}
 	}
-	return Owner{"unknown", low, []string{nobody(t, c)}}, signature{}
+	return Owner{"unknown", low, []string{nobody(s, t, c)}}, signature{}
 }
 
 // nobody says what was looked for in vain.
-func nobody(t *schema.Table, c *schema.Chain) string {
+func nobody(s *schema.State, t *schema.Table, c *schema.Chain) string {
 	for _, sig := range signatures {
 		if matchName(sig.open, c.Name) {
 			return fmt.Sprintf("%s leaves chain %s to others, and no file holds it", sig.owner, c.Name)
@@ -66,7 +67,22 @@ func nobody(t *schema.Table, c *schema.Chain) string {
 	if t.Legacy || t.Compat {
 		return "no manager's chain, table or file holds it"
 	}
-	return fmt.Sprintf("no manager's table, and no file that nftables.service loads, holds chain %s of table %s %s with it", c.Name, t.Family, t.Name)
+	for _, f := range nftFiles(s) {
+		if line := fills(f, t, c); line > 0 {
+			return fmt.Sprintf("%s fills this chain from line %d on, and no line of it reads like this rule: if one means it, it comes back at boot", f.Path, line)
+		}
+	}
+	return fmt.Sprintf("no manager's table, and no file that nftables.service loads, has chain %s of table %s %s", c.Name, t.Family, t.Name)
+}
+
+// fills is the first line of a file that adds a rule to a chain; 0 for none.
+func fills(f *schema.File, t *schema.Table, c *schema.Chain) int {
+	for _, r := range nftconf.Rules(f.Content) {
+		if r.Family == t.Family && r.Table == t.Name && r.Chain == c.Name {
+			return r.Line + 1
+		}
+	}
+	return 0
 }
 
 // holds tells by the name of the table or chain that whatever stands there is the program's.
