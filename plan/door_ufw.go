@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -43,6 +44,7 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 		roads = append(roads, road{title: "delete ufw's rule", closed: "somebody told ufw so: an exception for what the file asks for leaves the rest of it in force"})
 	}
 	if who := singledOut(g, c); stage == ufwUser && who != "" {
+		ask.title = "let " + who + " through as well"
 		ask.closed = "somebody told ufw to keep out " + who + ", who is only some of those that the file speaks of: that is a ban, and is named, never opened"
 		return append(roads, ask)
 	}
@@ -53,7 +55,7 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 	for _, a := range acc {
 		grant, why := ufwGrant(c, a)
 		if grant != nil {
-			why = h.grants.silent[grant.Ref()]
+			why = cmp.Or(h.grants.silent[grant.Ref()], h.grants.stuck[grant.Ref()])
 		}
 		if why != "" {
 			ask.closed = why

@@ -16,14 +16,14 @@ import (
 // grants are the permissions that earlier applies got from firewall managers.
 type grants struct {
 	standing []*schema.Grant
-	// silent ones have no rules in the kernel; the text says why.
-	silent map[schema.Ref]string
+	// silent ones have no rules in the kernel, stuck ones cannot be taken back now; the text says why.
+	silent, stuck map[schema.Ref]string
 }
 
 // setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. One that
 // cannot be taken out stays, and is left alone.
 func (h *healer) setGrantsAside() error {
-	h.grants = grants{silent: map[schema.Ref]string{}}
+	h.grants = grants{silent: map[schema.Ref]string{}, stuck: map[schema.Ref]string{}}
 	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
 		return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Index, b.Index))
 	})
@@ -32,7 +32,7 @@ func (h *healer) setGrantsAside() error {
 		err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g})
 		switch {
 		case errors.Is(err, sim.ErrUnmodelled):
-			h.grants.silent[g.Ref()] = err.Error()
+			h.grants.stuck[g.Ref()] = err.Error()
 		case err != nil:
 			return fmt.Errorf("foresee without %s: %w", g, err)
 		case sameTables(before, h.state):
@@ -111,7 +111,14 @@ func (h *healer) grantDrafts(made []*draft) []*draft {
 	for _, s := range slices.Backward(h.grants.standing) {
 		_, inFile := h.r.Blocks[s.Address]
 		needed := slices.ContainsFunc(h.remedies, func(d *draft) bool { return d.change.Ref == s.Ref() })
-		if needed || h.grants.silent[s.Ref()] != "" && inFile {
+		why, stuck := h.grants.stuck[s.Ref()]
+		if stuck && !inFile {
+			h.r.findings = append(h.r.findings, Finding{
+				Code: "VN403", Severity: "warning", Title: "a rule of ours cannot be taken back now: " + s.String(), Address: s.Address,
+				Object: s.Ref().String(), Owner: &Owner{Name: s.Manager, Confidence: "high", Evidence: []string{"its comment is " + s.Mark()}}, Detail: why,
+			})
+		}
+		if needed || stuck || h.grants.silent[s.Ref()] != "" && inFile {
 			continue
 		}
 		d := newDraft(s, nil)

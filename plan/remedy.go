@@ -18,7 +18,7 @@ type healer struct {
 	remedies   []*draft
 	findings   map[string]*Finding   // by culprit
 	order      []string              // culprits as found
-	given      map[string]bool       // culprits that no remedy may touch
+	given      map[string]bool       // culprits that no remedy may touch, for one goal and at all
 	marked     []*schema.ForeignRule // rules of earlier remedies that stand
 	grants     grants                // the same, kept by managers
 	relied     map[schema.Ref]bool   // objects that decided a goal
@@ -94,7 +94,8 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if len(f.Evidence) < 6 {
 		f.Evidence = appendNew(f.Evidence, fmt.Sprintf("%s: %s dies there (the %s)", g.Address, res.Decider.Packet, res.Half))
 	}
-	if res.Verdict == trace.Depends || h.given[key] {
+	goal := key + " for " + g.Address + " " + g.Name
+	if res.Verdict == trace.Depends || h.given[goal] {
 		return false, nil
 	}
 	drafts, fix, err := h.choose(h.roads(g, res, c), res)
@@ -103,14 +104,14 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	}
 	f.Fixes = mergeFixes(f.Fixes, fix)
 	if len(drafts) == 0 {
-		h.given[key] = true
+		h.given[key], h.given[goal] = true, true
 		return false, nil
 	}
 	if f.Address == "" {
 		f.Address, f.Origin = g.Address, h.r.Blocks[g.Address]
 	}
 	if ok, err := h.relocate(drafts); !ok || err != nil {
-		h.given[key] = true // it stands in front already and does not help: never try the same twice
+		h.given[key], h.given[goal] = true, true // it stands in front already and does not help: never try the same twice
 		return false, err
 	}
 	h.walker = nil // the state changes

@@ -40,14 +40,3 @@ func (h *host) granted(g *schema.Grant, there bool) error {
 		return fmt.Errorf("what %s makes of it: %w", g.Manager, ErrUnmodelled)
 	}
 }
-
-// grantPlace is where the rules go in a chain of n: in front, at their place, or at the end.
-func grantPlace(g *schema.Grant, n int) int {
-	switch g.Index {
-	case 0:
-		return n
-	case 1:
-		return 0
-	}
-	return min(max(g.Place, 0), n)
-}
