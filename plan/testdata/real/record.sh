@@ -11,7 +11,15 @@ owner=$1 dir=$2
 if [ -z "${INSIDE:-}" ]; then
   mkdir -p "$dir"
   export INSIDE=1 VMNET=${VMNET:-$(command -v vmnet)}
-  exec unshare -n -m -p -u -f --kill-child --mount-proc bash "$0" "$owner" "$(realpath "$dir")"
+  if [ "$owner" = docker ]; then # what a container runs: an answer on port 80
+    mkdir -p "$dir/image"
+    printf 'package main\nimport "net"\nfunc main() {\n l, _ := net.Listen("tcp", ":80")\n for {\n  c, _ := l.Accept()\n  c.Write([]byte("x"))\n  c.Close()\n }\n}\n' >"$dir/image/serve.go"
+    CGO_ENABLED=0 go build -o "$dir/image/serve" "$dir/image/serve.go"; rm "$dir/image/serve.go"
+  fi
+  rc=0; unshare -n -m -p -u -f --kill-child --mount-proc bash "$0" "$owner" "$(realpath "$dir")" || rc=$?
+  rm -rf "$dir/image"
+  for c in /sys/fs/cgroup/unified /sys/fs/cgroup; do [ ! -d $c/docker ] || find $c/docker -depth -type d -exec rmdir {} \; 2>/dev/null || true; done
+  exit $rc
 fi
 
 private() { # an own copy of what the programs write
@@ -52,6 +60,11 @@ docker | docker-legacy)
   export DOCKER_HOST=unix:///run/docker.sock
   dockerd --data-root /run/docker-data --exec-root /run/docker --pidfile /run/docker.pid -H $DOCKER_HOST --storage-driver vfs --iptables=true >/run/dockerd.log 2>&1 &
   until_ok 100 docker version; docker network create --subnet 172.30.0.0/24 -o com.docker.network.bridge.name=br-app appnet >/dev/null
+  if [ $owner = docker ]; then
+    tar -C "$dir/image" -c . | docker import - serve:1 >/dev/null
+    docker run -d --name web --network appnet -p 8081:80 serve:1 /serve >/dev/null
+    until_ok 50 sh -c 'iptables -t nat -S DOCKER | grep -q 8081'
+  fi
   version="Docker $(docker version --format '{{.Server.Version}}')" ;;
 ufw)
   guest virbr-lab 10.20.0.1/24 10.20.0.11/24; echo 1 >/proc/sys/net/ipv4/ip_forward
@@ -150,6 +163,10 @@ flow() { # FROM NAMESPACE SRC DST PROTO PORT
   flow eno1 out 192.0.2.1 192.0.2.10 tcp 22; flow eno1 out 192.0.2.1 192.0.2.10 tcp 8080; flow eno1 out 192.0.2.1 192.0.2.10 icmp 0
   flow eno1 out 192.0.2.1 $addr tcp 22; flow eno1 out 192.0.2.1 $addr tcp 80; flow eno1 out 192.0.2.1 $addr icmp 0
   flow - - $host $addr tcp 22; flow - - $host $addr tcp 80; flow - - 192.0.2.10 203.0.113.10 tcp 80; flow - - 192.0.2.10 203.0.113.10 icmp 0
+  if [ $owner = docker ]; then # the published port, and the container without it
+    flow eno1 out 192.0.2.1 192.0.2.10 tcp 8081; flow vnet0 guest $addr 192.0.2.10 tcp 8081; flow - - 192.0.2.10 192.0.2.10 tcp 8081
+    flow - - 172.30.0.1 172.30.0.2 tcp 80; flow eno1 out 192.0.2.1 172.30.0.2 tcp 80; flow vnet0 guest $addr 172.30.0.2 tcp 80
+  fi
 } >"$dir/flows"
 
 # What the tools print, and what vmnet reads. One object a line keeps differences readable. Counters, times and the
