@@ -44,20 +44,6 @@ func Join(answers ...Answer) Answer {
 	return out
 }
 
-// askedPackets bounds the packets walked for one question.
-const askedPackets = 24
-
-// Ask answers for the packets that Flows finds worth walking.
-func (w *Walker) Ask(q Query) Answer {
-	var all []Answer
-	flows := w.Flows(q, askedPackets)
-	for _, f := range flows {
-		res := w.Walk(f)
-		all = append(all, Answer{res.Verdict, []Part{{res.Verdict, f.Proto, res, 1 / float64(len(flows))}}})
-	}
-	return Join(all...)
-}
-
 // Asked is a set of packets at a hook that somebody asked for.
 type Asked struct {
 	// Hook is "input", "forward", "output", "prerouting" or "postrouting"; of the bridge family "bridge forward" and so on.

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"bytes"
 	"net/netip"
 	"strings"
 
@@ -68,10 +69,7 @@ func (r *sweep) track() bool {
 		r.found(r.conn, bitNew, bdd.False)
 		return true
 	}
-	reply, orig := bdd.False, bdd.False
-	if c := r.conn; c != nil {
-		reply, orig = r.meetsTuple(c.at(ctReply, tupleLen)), r.meetsTuple(c.at(ctOrig, tupleLen))
-	}
+	reply, orig := r.directions()
 	switch r.choose(reply, r.x.Diff(orig, reply), r.x.Not(r.x.Or(orig, reply))) {
 	case 0:
 		r.conn.setStatus(ipsSeenReply, bdd.True)
@@ -95,6 +93,26 @@ func (r *sweep) track() bool {
 	return true
 }
 
+// directions tells which packets are of the connection's reply direction, and which of the original one. The one that is to
+// be expected is asked for first: mostly it holds for all, and to compare addresses with others costs much.
+func (r *sweep) directions() (reply, orig bdd.Node) {
+	c := r.conn
+	if c == nil {
+		return bdd.False, bdd.False
+	}
+	meets := func(dir int) bdd.Node { return r.meetsTuple(c.at(dir, tupleLen)) }
+	if r.p.half == "reply" {
+		if reply = meets(ctReply); !r.x.Implies(r.pc, reply) {
+			orig = meets(ctOrig)
+		}
+		return reply, orig
+	}
+	if orig = meets(ctOrig); !r.x.Implies(r.pc, orig) {
+		reply = meets(ctReply)
+	}
+	return reply, orig
+}
+
 func (r *sweep) found(c *entryCT, state int, answer bdd.Node) {
 	r.p.ct, r.p.has, r.p.answer = c, bdd.True, answer
 	r.p.setState(state)
@@ -112,10 +130,20 @@ func (r *sweep) trackLater() {
 	}
 }
 
-// meetsTuple tells for which packets their tuple is that.
+// meetsTuple tells for which packets of pc their tuple is that.
 func (r *sweep) meetsTuple(t cells) bdd.Node {
 	r.tuple(r.t1)
-	return r.t1.same(r.x, t)
+	if r.t1.known() && t.known() {
+		return boolean(bytes.Equal(r.t1.b, t.b))
+	}
+	f := r.pc
+	for _, part := range [][2]int{{tupleSrc, 16}, {tupleDst, 16}, {tupleDPort, 2}, {tupleSPort, 2}} {
+		same := r.t1.at(part[0], part[1]).same(r.x, t.at(part[0], part[1]))
+		if f = r.x.And(f, same); f == bdd.False {
+			break
+		}
+	}
+	return f
 }
 
 // natHook is the NAT core at a hook (nf_nat_inet_fn): a first packet is shown to the NAT chains until one sets up a

@@ -222,6 +222,202 @@ func (g *rules) table(family, name, hook string, v6 bool) *schema.Table {
 	return t
 }
 
+// natTable rewrites addresses of packets that random rules meet.
+func (g *rules) natTable() *schema.Table {
+	g.sets = nil
+	t := &schema.Table{Family: "ip", Name: "nat"}
+	for _, h := range []string{"prerouting", "output", "postrouting"} {
+		c := &schema.Chain{Name: h, Type: "nat", Hook: h, Policy: "accept"}
+		for range g.r.IntN(3) {
+			var e []schema.Expr
+			for range g.r.IntN(3) {
+				e = append(e, g.match(false)...)
+			}
+			switch to := (schema.Expr{Name: "immediate", DReg: 2, Data: g.addr(false)}); {
+			case h != "postrouting" && g.r.IntN(4) == 0:
+				e = append(e, schema.Expr{Name: "redir"})
+			case h != "postrouting" && g.r.IntN(3) == 0:
+				e = append(e, to, schema.Expr{Name: "immediate", DReg: 3, Data: g.port()}, schema.Expr{Name: "nat", Op: "dnat", Family: "ip", SReg: 2, SReg3: 3})
+			case h != "postrouting":
+				e = append(e, to, schema.Expr{Name: "nat", Op: "dnat", Family: "ip", SReg: 2})
+			case g.r.IntN(3) == 0:
+				e = append(e, to, schema.Expr{Name: "nat", Op: "snat", Family: "ip", SReg: 2})
+			case g.r.IntN(3) == 0:
+				e = append(e, schema.Expr{Name: "immediate", DReg: 2, Data: []byte{4, 0}}, schema.Expr{Name: "immediate", DReg: 3, Data: []byte{0xff, 0xff}}, schema.Expr{Name: "masq", SReg: 2, SReg2: 3})
+			default:
+				e = append(e, schema.Expr{Name: "masq"})
+			}
+			c.Rules = append(c.Rules, &schema.Rule{Exprs: e})
+		}
+		t.Chains = append(t.Chains, c)
+	}
+	t.Sets = g.sets
+	return t
+}
+
+// TestAnswersAgreeWithPackets asks about many packets at once, and about single ones of them.
+func TestAnswersAgreeWithPackets(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	count := map[Verdict]int{}
+	for n := range 400 {
+		g := &rules{r: rand.New(rand.NewPCG(seed, uint64(n)))}
+		s := busyHost(g)
+		for _, name := range []string{"x", "y", "z"}[:1+g.r.IntN(3)] {
+			tab := g.table("ip", name, g.one("forward", "input", "output", "prerouting", "postrouting"), false)
+			for _, c := range tab.Chains {
+				c.Priority = int32(g.r.IntN(500) - 250)
+				if len(c.Rules) > 3 {
+					c.Rules = c.Rules[:3]
+				}
+			}
+			s.Put(tab)
+		}
+		if g.r.IntN(2) == 0 {
+			s.Put(g.natTable())
+		}
+		w := New(s)
+		q := g.query()
+		for _, sp := range w.spoken(&q) {
+			a := &asking{speech: &sp, r: w.sweep()}
+			a.follow()
+			pass, blocked, _, _, _ := a.sorted()
+			if a.r.x.Err() != nil || a.src.len() == 0 {
+				t.Fatalf("seed %d ruleset %d: %v", seed, n, a.r.x.Err())
+			}
+			for range 40 {
+				f, vals, ok := g.member(a)
+				if !ok {
+					continue
+				}
+				res := w.Walk(f)
+				in := func(set bdd.Node) bool { return a.r.x.Eval(set, func(v int) bool { return vals[v] }) }
+				want := Depends
+				switch {
+				case in(pass):
+					want = Pass
+				case in(blocked):
+					want = Block
+				}
+				count[want]++
+				if res.Verdict != want {
+					hops := ""
+					for _, h := range res.Hops {
+						hops += fmt.Sprintf("  %s %s %s %s %s: %s %s\n", h.Half, h.Stage, h.Ref.Name, h.Chain, h.Packet, h.Text, h.Action)
+					}
+					t.Fatalf("seed %d ruleset %d: together %s, alone %s: %+v\n%s%s", seed, n, want, res.Verdict, f, hops, dump(s))
+				}
+			}
+		}
+	}
+	t.Logf("%v", count)
+}
+
+func (g *rules) query() Query {
+	at := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	lab := []netip.Prefix{netip.MustParsePrefix("10.20.0.0/24")}
+	var q Query
+	switch g.r.IntN(5) {
+	case 0:
+		q = Query{From: "vnet1", To: "eno1", Src: at("10.20.0.11"), Dst: at("203.0.113.10"), SrcSet: lab}
+	case 1:
+		q = Query{From: "eno1", To: "vnet1", Src: at("203.0.113.10"), Dst: at("10.20.0.11"), DstSet: lab}
+	case 2:
+		q = Query{From: "vnet1", Src: at("10.20.0.11"), Dst: at("10.20.0.1"), SrcSet: lab}
+	case 3:
+		q = Query{To: "vnet1", Dst: at("10.20.0.11"), DstSet: lab}
+	case 4:
+		q = Query{From: "vnet1", To: "vnet2", Src: at("10.20.0.11"), Dst: at("10.20.0.12"), SrcSet: lab, DstSet: lab}
+	}
+	switch g.r.IntN(3) {
+	case 0:
+		q.Service = schema.Service{Proto: "tcp", Ports: []schema.PortRange{{First: 22, Last: 80}}}
+	case 1:
+		q.Service = schema.Service{Proto: "udp"}
+	}
+	return q
+}
+
+// member is a random packet of a question.
+func (g *rules) member(a *asking) (Flow, map[int]bool, bool) {
+	f := a.flow
+	vals := map[int]bool{}
+	set := func(first int, b []byte) {
+		for i := range 8 * len(b) {
+			vals[first+i] = b[i/8]&(0x80>>(i&7)) != 0
+		}
+	}
+	end := func(c cells, first int) netip.Addr {
+		if v, ok := c.addr(); ok {
+			return v
+		}
+		b := g.addr(false)
+		if g.r.IntN(3) == 0 {
+			b = []byte{10, 20, 0, byte(g.r.IntN(256))}
+		}
+		set(first, b)
+		v, _ := netip.AddrFromSlice(b)
+		return v
+	}
+	if a.q.From != "" {
+		f.Src = end(a.src, varSrc)
+	}
+	f.Dst = end(a.dst, varDst)
+	if a.dport.len() > 0 {
+		b := binary.BigEndian.AppendUint16(nil, uint16(1024+g.r.IntN(60000)))
+		if g.r.IntN(2) == 0 {
+			b = g.port()
+		}
+		set(varSPort, b)
+		f.SrcPort = binary.BigEndian.Uint16(b)
+		if f.DstPort, _ = a.dport.u16(); !a.dport.known() {
+			b = g.port()
+			set(varDPort, b)
+			f.DstPort = binary.BigEndian.Uint16(b)
+		}
+	}
+	for _, x := range []struct {
+		c cells
+		v []byte
+	}{{a.src, f.Src.AsSlice()}, {a.dst, f.Dst.AsSlice()}} {
+		for i, u := range x.c.unk {
+			if len(x.v) == 4 && (x.v[i]^x.c.b[i])&^u != 0 {
+				return f, nil, false
+			}
+		}
+	}
+	return f, vals, a.r.x.Eval(a.whole, func(v int) bool { return vals[v] })
+}
+
+// busyHost is a host with guests, and sometimes with something odd.
+func busyHost(g *rules) *schema.State {
+	s := smallHost()
+	for i, n := range []string{"vnet1", "vnet2"} {
+		s.Put(&schema.Link{Name: n, Type: "tap", Master: new("virbr-lab"), MAC: new(fmt.Sprintf("02:00:00:00:01:0%d", i)), Facts: &schema.LinkFacts{Index: 4 + i, Carrier: true}})
+	}
+	put := func(k, v string) { s.Put(&schema.Sysctl{Key: k, Value: v}) }
+	put("net.ipv4.ip_forward", g.one("1", "1", "1", "0"))
+	put("net.bridge.bridge-nf-call-iptables", g.one("1", "0"))
+	put("net.ipv4.conf.all.rp_filter", g.one("0", "1", "2"))
+	for _, r := range []*schema.Route{{Table: 254, Dst: netip.MustParsePrefix("10.20.0.0/24"), Link: "virbr-lab"}, {Table: 254, Dst: netip.MustParsePrefix("192.0.2.0/24"), Link: "eno1"}} {
+		s.Put(r)
+	}
+	switch g.r.IntN(5) {
+	case 0:
+		s.Put(&schema.Route{Table: 254, Dst: netip.MustParsePrefix("203.0.113.0/29"), Type: "blackhole"})
+	case 1:
+		s.Put(&schema.Route{Table: 254, Dst: netip.MustParsePrefix("10.20.0.12/32"), Link: "eno1"})
+	case 2:
+		for i, t := range []uint32{255, 254, 253} {
+			s.Put(&schema.PolicyRule{Family: "ip", Priority: []uint32{0, 32766, 32767}[i], Table: t})
+		}
+		s.Put(&schema.PolicyRule{Family: "ip", Priority: 100, Mark: 1, Action: "prohibit"})
+		s.Put(&schema.PolicyRule{Family: "ip", Priority: 101, Src: netip.MustParsePrefix("10.20.0.0/28"), Action: "blackhole"})
+	}
+	return s
+}
+
 func smallHost() *schema.State {
 	s := &schema.State{}
 	for i, n := range []string{"lo", "eno1", "virbr-lab"} {
