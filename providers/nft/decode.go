@@ -16,6 +16,58 @@ type ruleDecoder struct {
 	own     bool // our own table: no raw bytes, so that live and desired are equal
 	lowered map[*schema.Rule][]part
 	expr    exprDecoder
+	sets    xt.SetNames
+	// Rules, expressions and counters are cut off larger pieces: a host has thousands.
+	rules    []schema.Rule
+	exprs    []schema.Expr
+	counters []uint64
+}
+
+// slab is how many rules, expressions or counters are made at a time.
+const slab = 256
+
+// newRule is &schema.Rule{}.
+func (d *ruleDecoder) newRule() *schema.Rule {
+	if len(d.rules) == 0 {
+		d.rules = make([]schema.Rule, slab)
+	}
+	r := &d.rules[0]
+	d.rules = d.rules[1:]
+	return r
+}
+
+// room is an empty slice with space for some expressions, the beginning of what is left of a larger piece.
+func (d *ruleDecoder) room() []schema.Expr {
+	const usual = 24 // more than most rules have; the others grow
+	if len(d.exprs) < usual {
+		d.exprs = make([]schema.Expr, slab)
+	}
+	return d.exprs[:0]
+}
+
+// keep closes a slice that room gave.
+func (d *ruleDecoder) keep(exprs []schema.Expr) []schema.Expr {
+	n := len(exprs)
+	switch {
+	case n == 0:
+		return nil
+	case &exprs[0] == &d.exprs[0]:
+		d.exprs = d.exprs[n:]
+	default: // it grew out of the piece, whose rest is written over
+		d.exprs = nil
+	}
+	return exprs[:n:n]
+}
+
+// newCounter is new(n).
+func (d *ruleDecoder) newCounter(n uint64) *uint64 {
+	if len(d.counters) == 0 {
+		d.counters = make([]uint64, slab)
+	}
+	c := &d.counters[0]
+	*c = n
+	d.counters = d.counters[1:]
+	return c
 }
 
 // part is a match or target of iptables within a rule: the n expressions from at on, and iptables' text.
@@ -26,7 +78,7 @@ type part struct {
 }
 
 func (d *ruleDecoder) decode(b []byte) (rule *schema.Rule, chain string, err error) {
-	rule = &schema.Rule{}
+	rule = d.newRule()
 	var list, userdata []byte
 	a := attrs{b: b}
 	for a.next() {
@@ -57,11 +109,7 @@ func (d *ruleDecoder) decode(b []byte) (rule *schema.Rule, chain string, err err
 
 // expressions decodes NFTA_RULE_EXPRESSIONS into rule.
 func (d *ruleDecoder) expressions(rule *schema.Rule, list []byte) error {
-	n := 0
-	for c := (attrs{b: list}); c.next(); {
-		n++
-	}
-	rule.Exprs = make([]schema.Expr, 0, n)
+	rule.Exprs = d.room()
 	var parts []part
 	a := attrs{b: list}
 	for a.next() {
@@ -82,16 +130,18 @@ func (d *ruleDecoder) expressions(rule *schema.Rule, list []byte) error {
 			}
 			continue
 		case "counter":
-			rule.Packets = counterPackets(data)
+			rule.Packets = d.newCounter(counterPackets(data))
 		}
-		rule.Exprs = append(rule.Exprs, schema.Expr{})
+		if n := len(rule.Exprs); n < cap(rule.Exprs) {
+			rule.Exprs = rule.Exprs[:n+1] // zero as it was made
+		} else {
+			rule.Exprs = append(rule.Exprs, schema.Expr{})
+		}
 		if err := d.expr.decode(&rule.Exprs[len(rule.Exprs)-1], name, data); err != nil {
 			return err
 		}
 	}
-	if len(rule.Exprs) == 0 {
-		rule.Exprs = nil
-	}
+	rule.Exprs = d.keep(rule.Exprs)
 	if parts != nil && d.lowered != nil {
 		d.lowered[rule] = parts
 	}
@@ -116,7 +166,7 @@ func splitExpression(b []byte) (name, data []byte, err error) {
 
 // lower hands a match or target of iptables to package xt.
 func (d *ruleDecoder) lower(kind string, data []byte) (xt.Lowered, error) {
-	e := xt.Extension{Family: d.family}
+	e := xt.Extension{Family: d.family, SetName: d.sets.Name}
 	a := attrs{b: data}
 	for a.next() {
 		switch a.typ { // NFTA_TARGET_* and NFTA_MATCH_* have the same numbers
@@ -134,14 +184,14 @@ func (d *ruleDecoder) lower(kind string, data []byte) (xt.Lowered, error) {
 	return xt.Match(e), a.err
 }
 
-func counterPackets(data []byte) *uint64 {
+func counterPackets(data []byte) uint64 {
 	a := attrs{b: data}
 	for a.next() {
 		if a.typ == unix.NFTA_COUNTER_PACKETS {
-			return new(a.u64())
+			return a.u64()
 		}
 	}
-	return new(uint64(0))
+	return 0
 }
 
 // decodeData reads a value or a verdict.
@@ -221,7 +271,7 @@ func decodeExpr(name, data []byte) (schema.Expr, error) {
 // decode decodes into e, which is zero. The decoder may be used again.
 func (d *exprDecoder) decode(e *schema.Expr, name, data []byte) error {
 	*d = exprDecoder{attrs: attrs{b: data}, e: e}
-	take := d.begin(string(name))
+	take := d.begin(name)
 	if take == nil {
 		e.Name, e.Text, e.Opaque = string(name), string(name), orNilBytes(data)
 		return nil
@@ -271,8 +321,8 @@ func (d *exprDecoder) data(field *schema.Bytes) {
 }
 
 // begin returns the function that takes one attribute of the expression of that name, nil for one that is not known.
-func (d *exprDecoder) begin(name string) func(*exprDecoder) {
-	switch name {
+func (d *exprDecoder) begin(name []byte) func(*exprDecoder) {
+	switch string(name) {
 	case "payload":
 		d.e.Name = "payload"
 		return (*exprDecoder).payload
@@ -319,7 +369,7 @@ func (d *exprDecoder) begin(name string) func(*exprDecoder) {
 		d.e.Name = "fib"
 		return (*exprDecoder).fib
 	}
-	return d.beginRare(name)
+	return d.beginRare(string(name))
 }
 
 // ignore takes what is a fact, or nothing.

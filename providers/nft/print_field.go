@@ -193,7 +193,7 @@ func (w *ruleText) payloadField(f field, l *schema.Expr) (field, bool) {
 	var ok bool
 	switch l.Base {
 	case "link":
-		f, ok = pickField(f, l, linkFields())
+		f, ok = pickField(f, l, linkFields)
 		switch {
 		case !ok:
 		case f.text == "vlan type":
@@ -257,7 +257,7 @@ func (w *ruleText) networkField(f field, l *schema.Expr) (field, bool) {
 			return f, true
 		}
 	}
-	return pickField(f, l, networkFields(w.l3))
+	return pickField(f, l, networkFields[w.l3])
 }
 
 func cut(n uint32, full int) int {

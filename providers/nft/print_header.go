@@ -17,107 +17,94 @@ type headerField struct {
 }
 
 // linkFields are those of Ethernet and of the VLAN tag behind it.
-func linkFields() []headerField {
-	return []headerField{
-		{"ether daddr", 0, 48, typeEtherAddr},
-		{"ether saddr", 48, 48, typeEtherAddr},
-		{"ether type", 96, 16, typeEtherType},
-		{"vlan pcp", 112, 3, typeInteger},
-		{"vlan dei", 115, 1, typeInteger},
-		{"vlan id", 116, 12, typeInteger},
-		{"vlan type", 128, 16, typeEtherType},
-	}
+var linkFields = []headerField{
+	{"ether daddr", 0, 48, typeEtherAddr},
+	{"ether saddr", 48, 48, typeEtherAddr},
+	{"ether type", 96, 16, typeEtherType},
+	{"vlan pcp", 112, 3, typeInteger},
+	{"vlan dei", 115, 1, typeInteger},
+	{"vlan id", 116, 12, typeInteger},
+	{"vlan type", 128, 16, typeEtherType},
 }
 
 // networkFields are those of IPv4, IPv6 and ARP, without addresses that may be cut short.
-func networkFields(l3 string) []headerField {
-	switch l3 {
-	case "ip":
-		return []headerField{
-			{"ip version", 0, 4, typeInteger},
-			{"ip hdrlength", 4, 4, typeInteger},
-			{"ip dscp", 8, 6, typeDSCP},
-			{"ip ecn", 14, 2, typeECN},
-			{"ip length", 16, 16, typeInteger},
-			{"ip id", 32, 16, typeInteger},
-			{"ip frag-off", 48, 16, typeInteger},
-			{"ip ttl", 64, 8, typeInteger},
-			{"ip protocol", 72, 8, typeInetProto},
-			{"ip checksum", 80, 16, typeInteger},
-		}
-	case "ip6":
-		return []headerField{
-			{"ip6 version", 0, 4, typeInteger},
-			{"ip6 dscp", 4, 6, typeDSCP},
-			{"ip6 ecn", 10, 2, typeECN},
-			{"ip6 flowlabel", 12, 20, typeInteger},
-			{"ip6 length", 32, 16, typeInteger},
-			{"ip6 nexthdr", 48, 8, typeInetProto},
-			{"ip6 hoplimit", 56, 8, typeInteger},
-		}
-	case "arp":
-		return []headerField{
-			{"arp htype", 0, 16, typeInteger},
-			{"arp ptype", 16, 16, typeEtherType},
-			{"arp hlen", 32, 8, typeInteger},
-			{"arp plen", 40, 8, typeInteger},
-			{"arp operation", 48, 16, typeARPOp},
-			{"arp saddr ether", 64, 48, typeEtherAddr},
-			{"arp saddr ip", 112, 32, typeIPAddr},
-			{"arp daddr ether", 144, 48, typeEtherAddr},
-			{"arp daddr ip", 192, 32, typeIPAddr},
-		}
-	}
-	return nil
+var networkFields = map[string][]headerField{
+	"ip": {
+		{"ip version", 0, 4, typeInteger},
+		{"ip hdrlength", 4, 4, typeInteger},
+		{"ip dscp", 8, 6, typeDSCP},
+		{"ip ecn", 14, 2, typeECN},
+		{"ip length", 16, 16, typeInteger},
+		{"ip id", 32, 16, typeInteger},
+		{"ip frag-off", 48, 16, typeInteger},
+		{"ip ttl", 64, 8, typeInteger},
+		{"ip protocol", 72, 8, typeInetProto},
+		{"ip checksum", 80, 16, typeInteger},
+	},
+	"ip6": {
+		{"ip6 version", 0, 4, typeInteger},
+		{"ip6 dscp", 4, 6, typeDSCP},
+		{"ip6 ecn", 10, 2, typeECN},
+		{"ip6 flowlabel", 12, 20, typeInteger},
+		{"ip6 length", 32, 16, typeInteger},
+		{"ip6 nexthdr", 48, 8, typeInetProto},
+		{"ip6 hoplimit", 56, 8, typeInteger},
+	},
+	"arp": {
+		{"arp htype", 0, 16, typeInteger},
+		{"arp ptype", 16, 16, typeEtherType},
+		{"arp hlen", 32, 8, typeInteger},
+		{"arp plen", 40, 8, typeInteger},
+		{"arp operation", 48, 16, typeARPOp},
+		{"arp saddr ether", 64, 48, typeEtherAddr},
+		{"arp saddr ip", 112, 32, typeIPAddr},
+		{"arp daddr ether", 144, 48, typeEtherAddr},
+		{"arp daddr ip", 192, 32, typeIPAddr},
+	},
 }
 
 // transportFields are those of the header of a protocol; of an unknown one only its ports.
 func (w *ruleText) transportFields() []headerField {
-	ports := func(name string, more ...headerField) []headerField {
-		return append([]headerField{{name + " sport", 0, 16, typeInetService}, {name + " dport", 16, 16, typeInetService}}, more...)
-	}
 	switch w.l4 {
-	case -1:
-		return ports("th")
-	case unix.IPPROTO_TCP:
-		return ports("tcp",
-			headerField{"tcp sequence", 32, 32, typeInteger}, headerField{"tcp ackseq", 64, 32, typeInteger},
-			headerField{"tcp doff", 96, 4, typeInteger}, headerField{"tcp reserved", 100, 4, typeInteger},
-			headerField{"tcp flags", 104, 8, typeTCPFlag}, headerField{"tcp window", 112, 16, typeInteger},
-			headerField{"tcp checksum", 128, 16, typeInteger}, headerField{"tcp urgptr", 144, 16, typeInteger})
-	case unix.IPPROTO_UDP:
-		return ports("udp", headerField{"udp length", 32, 16, typeInteger}, headerField{"udp checksum", 48, 16, typeInteger})
-	case unix.IPPROTO_UDPLITE:
-		return ports("udplite", headerField{"udplite cscov", 32, 16, typeInteger}, headerField{"udplite checksum", 48, 16, typeInteger})
-	case unix.IPPROTO_SCTP:
-		return ports("sctp", headerField{"sctp vtag", 32, 32, typeInteger}, headerField{"sctp checksum", 64, 32, typeInteger})
-	case unix.IPPROTO_DCCP:
-		return ports("dccp", headerField{"dccp type", 67, 4, typeDCCPType})
-	case unix.IPPROTO_AH:
-		return []headerField{
-			{"ah nexthdr", 0, 8, typeInetProto},
-			{"ah hdrlength", 8, 8, typeInteger},
-			{"ah reserved", 16, 16, typeInteger},
-			{"ah spi", 32, 32, typeInteger},
-			{"ah sequence", 64, 32, typeInteger},
-		}
-	case unix.IPPROTO_ESP:
-		return []headerField{{"esp spi", 0, 32, typeInteger}, {"esp sequence", 32, 32, typeInteger}}
-	case unix.IPPROTO_COMP:
-		return []headerField{{"comp nexthdr", 0, 8, typeInetProto}, {"comp flags", 8, 8, typeHexByte}, {"comp cpi", 16, 16, typeInteger}}
-	case unix.IPPROTO_IGMP:
-		return []headerField{
-			{"igmp type", 0, 8, typeIGMPType},
-			{"igmp mrt", 8, 8, typeInteger},
-			{"igmp checksum", 16, 16, typeInteger},
-			{"igmp group", 32, 32, typeIPAddr},
-		}
 	case unix.IPPROTO_ICMP:
 		return w.icmpFields()
 	case unix.IPPROTO_ICMPV6:
 		return w.icmp6Fields()
 	}
-	return nil
+	return transportTable[w.l4]
+}
+
+// transportTable has the fields of those whose header is always the same; -1 is an unknown one, with ports.
+var transportTable = map[int][]headerField{
+	-1: ports("th"),
+	unix.IPPROTO_TCP: ports("tcp",
+		headerField{"tcp sequence", 32, 32, typeInteger}, headerField{"tcp ackseq", 64, 32, typeInteger},
+		headerField{"tcp doff", 96, 4, typeInteger}, headerField{"tcp reserved", 100, 4, typeInteger},
+		headerField{"tcp flags", 104, 8, typeTCPFlag}, headerField{"tcp window", 112, 16, typeInteger},
+		headerField{"tcp checksum", 128, 16, typeInteger}, headerField{"tcp urgptr", 144, 16, typeInteger}),
+	unix.IPPROTO_UDP:     ports("udp", headerField{"udp length", 32, 16, typeInteger}, headerField{"udp checksum", 48, 16, typeInteger}),
+	unix.IPPROTO_UDPLITE: ports("udplite", headerField{"udplite cscov", 32, 16, typeInteger}, headerField{"udplite checksum", 48, 16, typeInteger}),
+	unix.IPPROTO_SCTP:    ports("sctp", headerField{"sctp vtag", 32, 32, typeInteger}, headerField{"sctp checksum", 64, 32, typeInteger}),
+	unix.IPPROTO_DCCP:    ports("dccp", headerField{"dccp type", 67, 4, typeDCCPType}),
+	unix.IPPROTO_AH: {
+		{"ah nexthdr", 0, 8, typeInetProto},
+		{"ah hdrlength", 8, 8, typeInteger},
+		{"ah reserved", 16, 16, typeInteger},
+		{"ah spi", 32, 32, typeInteger},
+		{"ah sequence", 64, 32, typeInteger},
+	},
+	unix.IPPROTO_ESP:  {{"esp spi", 0, 32, typeInteger}, {"esp sequence", 32, 32, typeInteger}},
+	unix.IPPROTO_COMP: {{"comp nexthdr", 0, 8, typeInetProto}, {"comp flags", 8, 8, typeHexByte}, {"comp cpi", 16, 16, typeInteger}},
+	unix.IPPROTO_IGMP: {
+		{"igmp type", 0, 8, typeIGMPType},
+		{"igmp mrt", 8, 8, typeInteger},
+		{"igmp checksum", 16, 16, typeInteger},
+		{"igmp group", 32, 32, typeIPAddr},
+	},
+}
+
+func ports(name string, more ...headerField) []headerField {
+	return append([]headerField{{name + " sport", 0, 16, typeInetService}, {name + " dport", 16, 16, typeInetService}}, more...)
 }
 
 // icmpFields: what the second word holds depends on the type, which nft tests in front.

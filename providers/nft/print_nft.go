@@ -17,7 +17,11 @@ func (p *printer) nft(r *schema.Rule) (text string, ok bool) {
 	if len(p.lowered[r]) > 0 {
 		return "", false
 	}
-	w := &ruleText{printer: p, exprs: r.Exprs, l3: p.table.Family, l4: -1, icmp: -1, l2dep: -1, l3dep: -1, l4dep: -1, icmpdep: -1}
+	w := p.scratch
+	if w == nil {
+		w = &ruleText{}
+	}
+	w.reset(p, r.Exprs)
 	for w.i < len(w.exprs) {
 		e := &w.exprs[w.i]
 		w.i++
@@ -31,7 +35,38 @@ func (p *printer) nft(r *schema.Rule) (text string, ok bool) {
 	if r.Comment != "" {
 		w.say("comment %s", quoted(r.Comment))
 	}
-	return strings.Join(slices.DeleteFunc(w.stmts, func(s string) bool { return s == "" }), " "), true
+	w.stmts = slices.DeleteFunc(w.stmts, func(s string) bool { return s == "" })
+	return strings.Join(w.stmts, " "), true
+}
+
+// reset makes ready for a rule.
+func (w *ruleText) reset(p *printer, exprs []schema.Expr) {
+	w.printer, w.exprs, w.i = p, exprs, 0
+	w.regs = [20]*cell{}
+	w.stmts, w.loads, w.usedCells, w.usedFlags = w.stmts[:0], w.loads[:0], 0, 0
+	w.raw, w.l3, w.l4, w.icmp = false, p.table.Family, -1, -1
+	w.l2dep, w.l3dep, w.l4dep, w.icmpdep = -1, -1, -1, -1
+}
+
+// newCell is &c, out of a store for as many as most rules need.
+func (w *ruleText) newCell(c cell) *cell {
+	if w.usedCells == len(w.store0) {
+		n := new(cell)
+		*n = c
+		return n
+	}
+	w.store0[w.usedCells] = c
+	w.usedCells++
+	return &w.store0[w.usedCells-1]
+}
+
+func (w *ruleText) newFlag() *bool {
+	if w.usedFlags == len(w.flags0) {
+		return new(bool)
+	}
+	w.flags0[w.usedFlags] = false
+	w.usedFlags++
+	return &w.flags0[w.usedFlags-1]
 }
 
 // quoted writes a string as nft does: nft has no escapes.
@@ -48,13 +83,16 @@ type ruleText struct {
 	// l3 is the protocol of the network header ("ip", "ip6", "arp", or the family when that says nothing), l4 that of the
 	// transport header, -1 when not known. l3dep and l4dep are the statements that established them and that nft leaves out
 	// when a field of the header follows.
-	l3                  string
-	l4                  int
-	raw                 bool // say what has no name by its place
-	icmp                int  // the type of ICMP, -1 when not known
-	l2dep, l3dep, l4dep int
-	icmpdep             int
-	loads               []*bool
+	l3                   string
+	l4                   int
+	raw                  bool // say what has no name by its place
+	icmp                 int  // the type of ICMP, -1 when not known
+	l2dep, l3dep, l4dep  int
+	icmpdep              int
+	loads                []*bool
+	store0               [32]cell
+	flags0               [32]bool
+	usedCells, usedFlags int // how many of them are in use
 }
 
 // cell is what a register holds.
@@ -84,7 +122,7 @@ func (w *ruleText) store(reg uint32, c *cell) bool {
 		return false
 	}
 	if c.used == nil && c.data == nil {
-		c.used = new(bool)
+		c.used = w.newFlag()
 		w.loads = append(w.loads, c.used)
 	}
 	w.regs[i] = c
@@ -124,9 +162,9 @@ func (w *ruleText) take(e *schema.Expr) bool {
 			w.say("reset tcp option %s", name)
 			return name != ""
 		}
-		return len(e.Opaque) == 0 && w.store(e.DReg, &cell{load: e})
+		return len(e.Opaque) == 0 && w.store(e.DReg, w.newCell(cell{load: e}))
 	case "payload", "rt", "fib", "socket", "numgen":
-		return len(e.Opaque) == 0 && w.store(e.DReg, &cell{load: e})
+		return len(e.Opaque) == 0 && w.store(e.DReg, w.newCell(cell{load: e}))
 	case "hash":
 		return w.hash(e)
 	case "payload_w":
@@ -135,7 +173,7 @@ func (w *ruleText) take(e *schema.Expr) bool {
 		if e.Write {
 			return w.write(e)
 		}
-		return len(e.Opaque) == 0 && w.store(e.DReg, &cell{load: e})
+		return len(e.Opaque) == 0 && w.store(e.DReg, w.newCell(cell{load: e}))
 	case "bitwise":
 		return w.bitwise(e)
 	case "byteorder":
@@ -146,9 +184,9 @@ func (w *ruleText) take(e *schema.Expr) bool {
 		return w.lookup(e)
 	case "immediate":
 		if e.Verdict == nil {
-			return w.store(e.DReg, &cell{data: e.Data})
+			return w.store(e.DReg, w.newCell(cell{data: e.Data}))
 		}
-		w.say("%s", verdictText(e.Verdict))
+		w.stmts = append(w.stmts, verdictText(e.Verdict))
 		return true
 	}
 	return w.statement(e)
@@ -159,9 +197,9 @@ func (w *ruleText) byteorder(e *schema.Expr) bool {
 	if c == nil || c.load == nil || c.mask != nil || e.Op != "hton" || len(e.Opaque) > 0 || e.Size != 4 && e.Size != 2 && e.Size != 8 {
 		return false
 	}
-	n := *c
+	n := w.newCell(*c)
 	n.swapped = !n.swapped
-	return w.store(e.DReg, &n)
+	return w.store(e.DReg, n)
 }
 
 func (w *ruleText) bitwise(e *schema.Expr) bool {
@@ -169,18 +207,18 @@ func (w *ruleText) bitwise(e *schema.Expr) bool {
 	if c == nil || c.load == nil || c.mask != nil || e.Op != "bool" || len(e.Opaque) > 0 {
 		return false
 	}
-	n := *c
+	n := w.newCell(*c)
 	n.mask, n.xor = e.Data, e.Data2
-	return w.store(e.DReg, &n)
+	return w.store(e.DReg, n)
 }
 
 // statement takes what neither loads nor compares.
 func (w *ruleText) statement(e *schema.Expr) bool {
 	switch e.Name {
 	case "counter", "notrack":
-		w.say("%s", e.Name)
+		w.stmts = append(w.stmts, e.Name)
 	case "log", "limit", "quota":
-		w.say("%s", e.Text)
+		w.stmts = append(w.stmts, e.Text)
 	case "connlimit":
 		over := ""
 		if e.Flags&1 != 0 {

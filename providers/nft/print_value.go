@@ -573,7 +573,8 @@ func (w *ruleText) dynset(e *schema.Expr) bool {
 			if err != nil {
 				return false
 			}
-			x := &ruleText{printer: w.printer}
+			x := &ruleText{}
+			x.reset(w.printer, nil)
 			if !x.statement(&inner) || inner.Name == "dynset" {
 				return false
 			}

@@ -15,6 +15,8 @@ type printer struct {
 	lowered map[*schema.Rule][]part
 	// link names a network interface by its index; nil or "" when it is not known.
 	link func(index uint32) string
+	// scratch is used again for every rule; nil for a new one each time.
+	scratch *ruleText
 }
 
 func (p *printer) text(r *schema.Rule) string {

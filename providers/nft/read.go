@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"runtime"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -37,6 +39,7 @@ type reader struct {
 	order  []*schema.Table
 	// lowered keeps, for rules with matches or targets of iptables, which expressions come from which.
 	lowered map[*schema.Rule][]part
+	decoder ruleDecoder
 	// sets are those whose elements are still to be read.
 	sets []openSet
 }
@@ -53,6 +56,7 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 		return nil, before, err
 	}
 	r := &reader{socket: p.sock, want: want, tables: map[tableKey]*schema.Table{}, lowered: map[*schema.Rule][]part{}}
+	r.decoder.lowered = r.lowered
 	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readObjects, r.readFlowtables, r.readRules, r.readElements} {
 		if err := step(); err != nil {
 			if after, genErr := p.sock.generation(); genErr == nil {
@@ -180,8 +184,9 @@ func (r *reader) readChain(key tableKey, c *schema.Chain, own bool) error {
 	var b builder
 	b.str(unix.NFTA_RULE_TABLE, key.name)
 	b.str(unix.NFTA_RULE_CHAIN, c.Name)
-	d := ruleDecoder{family: familyName(key.family), own: own, lowered: r.lowered}
-	return r.call(request{typ: unix.NFT_MSG_GETRULE, flags: unix.NLM_F_DUMP, family: key.family, attrs: b.b}, func(m message) error {
+	d := &r.decoder
+	d.family, d.own = familyName(key.family), own
+	return r.stream(request{typ: unix.NFT_MSG_GETRULE, flags: unix.NLM_F_DUMP, family: key.family, attrs: b.b}, func(m message) error {
 		_, attrs, err := m.attrs()
 		if err != nil {
 			return err
@@ -247,6 +252,7 @@ func (r *reader) finish() {
 	slices.SortFunc(r.order, func(a, b *schema.Table) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Name, b.Name))
 	})
+	var work []unprinted
 	for _, t := range r.order {
 		slices.SortFunc(t.Chains, func(a, b *schema.Chain) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.Sets, func(a, b *schema.Set) int { return cmp.Compare(a.Name, b.Name) })
@@ -257,13 +263,44 @@ func (r *reader) finish() {
 			continue
 		}
 		t.Compat = r.isCompat(t)
-		pr := printer{table: t, lowered: r.lowered, link: r.linkName}
 		for _, c := range t.Chains {
-			for _, rule := range c.Rules {
-				rule.Text = pr.text(rule)
+			for part := range slices.Chunk(c.Rules, textsAtOnce) {
+				work = append(work, unprinted{t, part})
 			}
 		}
 	}
+	r.writeTexts(work)
+}
+
+// unprinted are rules of a table.
+type unprinted struct {
+	table *schema.Table
+	rules []*schema.Rule
+}
+
+// textsAtOnce is how many rules one worker takes.
+const textsAtOnce = 256
+
+// writeTexts prints every rule, on all processors when there are many.
+func (r *reader) writeTexts(work []unprinted) {
+	next := make(chan unprinted, len(work))
+	for _, w := range work {
+		next <- w
+	}
+	close(next)
+	var wait sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(work)) {
+		wait.Go(func() {
+			var text ruleText
+			for w := range next {
+				p := printer{table: w.table, lowered: r.lowered, link: r.linkName, scratch: &text}
+				for _, rule := range w.rules {
+					rule.Text = p.text(rule)
+				}
+			}
+		})
+	}
+	wait.Wait()
 }
 
 // isCompat tells whether iptables-nft (or ebtables-nft, arptables-nft) manages a table: one of its names with base chains in

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -253,5 +254,31 @@ func TestPermission(t *testing.T) {
 	tab := &schema.Table{Family: "inet", Name: "vmnet"}
 	if err := p.Do(t.Context(), schema.Change{Ref: tab.Ref(), After: tab}); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("Do: %v, want a permission error", err)
+	}
+}
+
+// TestPieces: rules are cut off larger pieces; one that outgrows its piece leaves nothing behind for the next.
+func TestPieces(t *testing.T) {
+	list := func(n int) []byte {
+		var exprs []schema.Expr
+		for i := range n {
+			exprs = append(exprs, schema.Expr{Name: "payload", Base: "transport", Offset: uint32(i), Len: 2, DReg: 1}, schema.Expr{Name: "counter"})
+		}
+		b, err := (&encoder{}).expressions(exprs)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	shared := &ruleDecoder{family: "inet"}
+	for i := range 200 {
+		raw := list(1 + i*7%90)
+		got, want := &schema.Rule{}, &schema.Rule{}
+		if err := errors.Join(shared.expressions(got, raw), (&ruleDecoder{family: "inet"}).expressions(want, raw)); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got.Exprs, want.Exprs) {
+			t.Fatalf("rule %d of %d expressions is another one after its neighbours", i, len(want.Exprs))
+		}
 	}
 }

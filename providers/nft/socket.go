@@ -204,49 +204,127 @@ func (m message) failure() error {
 
 // call asks one question and hands every message of the answer to each.
 func (s *socket) call(r request, each func(m message) error) error {
-	if s.dirty {
-		s.drain()
-	}
-	seq := s.nextSeq()
-	if err := s.send(r.bytes(seq)); err != nil {
+	seq, err := s.ask(r)
+	if err != nil {
 		return err
 	}
-	interrupted := false
-	var failed error
-	for {
+	a := answer{seq: seq, each: each}
+	for !a.over {
 		b, err := s.receive(0)
 		if err != nil {
 			s.dirty = true
 			return s.readError(err)
 		}
-		for len(b) > 0 {
-			var m message
-			if m, b, err = cutMessage(b); err != nil {
-				return err
+		a.take(b)
+	}
+	return a.err()
+}
+
+// ahead is how many datagrams stream reads before they are looked at.
+const ahead = 8
+
+// stream is call for long answers: the kernel makes an answer while it is read, so the reading goes on while each works.
+func (s *socket) stream(r request, each func(m message) error) error {
+	seq, err := s.ask(r)
+	if err != nil {
+		return err
+	}
+	datagrams := make(chan []byte, ahead)
+	var readErr error
+	go func() {
+		defer close(datagrams)
+		for {
+			b, err := s.receive(0)
+			if err != nil {
+				readErr = err
+				return
 			}
-			if m.seq != seq {
-				continue // left over from a question that was given up
-			}
-			interrupted = interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
-			switch m.typ {
-			case unix.NLMSG_DONE, unix.NLMSG_ERROR:
-				if err := m.failure(); err != nil {
-					return err
-				}
-				if interrupted {
-					return errInterrupted
-				}
-				return failed
-			}
-			if failed == nil {
-				failed = each(m)
-			}
-			if m.flags&unix.NLM_F_MULTI == 0 {
-				return failed
+			datagrams <- b
+			if lastOf(b, seq) {
+				return
 			}
 		}
+	}()
+	a := answer{seq: seq, each: each}
+	for b := range datagrams {
+		a.take(b)
+	}
+	if readErr != nil {
+		s.dirty = true
+		return s.readError(readErr)
+	}
+	return a.err()
+}
+
+// ask sends a question and returns its number.
+func (s *socket) ask(r request) (seq uint32, err error) {
+	if s.dirty {
+		s.drain()
+	}
+	seq = s.nextSeq()
+	return seq, s.send(r.bytes(seq))
+}
+
+// lastOf tells whether a datagram ends the answer to a question.
+func lastOf(b []byte, seq uint32) bool {
+	for len(b) > 0 {
+		m, rest, err := cutMessage(b)
+		if err != nil {
+			return true
+		}
+		if m.seq == seq && (m.typ == unix.NLMSG_DONE || m.typ == unix.NLMSG_ERROR || m.flags&unix.NLM_F_MULTI == 0) {
+			return true
+		}
+		b = rest
+	}
+	return false
+}
+
+// answer takes the datagrams of an answer one by one.
+type answer struct {
+	seq         uint32
+	each        func(m message) error
+	over        bool
+	interrupted bool
+	failed      error
+}
+
+func (a *answer) take(b []byte) {
+	for len(b) > 0 && !a.over {
+		var m message
+		var err error
+		if m, b, err = cutMessage(b); err != nil {
+			a.end(err)
+			return
+		}
+		if m.seq != a.seq {
+			continue // left over from a question that was given up
+		}
+		a.interrupted = a.interrupted || m.flags&unix.NLM_F_DUMP_INTR != 0
+		switch {
+		case m.typ == unix.NLMSG_DONE, m.typ == unix.NLMSG_ERROR:
+			a.end(m.failure())
+			return
+		case a.failed == nil:
+			a.failed = a.each(m)
+		}
+		a.over = m.flags&unix.NLM_F_MULTI == 0
 	}
 }
+
+// end ends the answer; what the kernel says counts more than what was made of its messages.
+func (a *answer) end(err error) {
+	a.over = true
+	if err != nil {
+		a.failed = err
+		return
+	}
+	if a.interrupted {
+		a.failed = errInterrupted
+	}
+}
+
+func (a *answer) err() error { return a.failed }
 
 // drain reads what is left of an answer that was given up; the kernel makes it while it is read.
 func (s *socket) drain() {

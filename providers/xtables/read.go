@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -195,6 +196,13 @@ type decoder struct {
 	table     *schema.Table
 	entries   []entry
 	userChain map[uint32]string // by the offset of its first rule
+	sets      xt.SetNames
+
+	// What rules are made of, in larger pieces, and the one that is being made.
+	rules   []schema.Rule
+	exprs   []schema.Expr
+	packets []uint64
+	writer  writer
 }
 
 func cstring(b []byte) string {

@@ -31,19 +31,58 @@ const (
 
 // rule decodes one entry into bytecode and into the text of iptables-legacy -S.
 func (d *decoder) rule(e entry) *schema.Rule {
-	r := &schema.Rule{Packets: new(binary.NativeEndian.Uint64(e.b[d.counters:]))}
-	w := &writer{rule: r}
+	r, w := d.newRule(), &d.writer
+	r.Packets = d.newCounter(binary.NativeEndian.Uint64(e.b[d.counters:]))
+	w.rule, w.words, w.exprs = r, w.words[:0], w.exprs[:0]
 	d.head(w, e)
 	d.matches(w, e)
 	d.end(w, e)
 	r.Text = strings.Join(w.words, " ")
+	r.Exprs = d.keep(w.exprs)
 	return r
+}
+
+// slab is how many rules, expressions or counters are made at a time: a host has thousands.
+const slab = 256
+
+// newRule is &schema.Rule{}.
+func (d *decoder) newRule() *schema.Rule {
+	if len(d.rules) == 0 {
+		d.rules = make([]schema.Rule, slab)
+	}
+	r := &d.rules[0]
+	d.rules = d.rules[1:]
+	return r
+}
+
+// newCounter is new(n).
+func (d *decoder) newCounter(n uint64) *uint64 {
+	if len(d.packets) == 0 {
+		d.packets = make([]uint64, slab)
+	}
+	c := &d.packets[0]
+	*c = n
+	d.packets = d.packets[1:]
+	return c
+}
+
+// keep is slices.Clone(exprs).
+func (d *decoder) keep(exprs []schema.Expr) []schema.Expr {
+	n := len(exprs)
+	if len(d.exprs) < n {
+		d.exprs = make([]schema.Expr, max(n, slab))
+	}
+	out := d.exprs[:n:n]
+	d.exprs = d.exprs[n:]
+	copy(out, exprs)
+	return out
 }
 
 // writer gathers the two forms of a rule.
 type writer struct {
 	rule  *schema.Rule
 	words []string
+	exprs []schema.Expr
 }
 
 func (w *writer) say(not bool, words ...string) {
@@ -53,7 +92,7 @@ func (w *writer) say(not bool, words ...string) {
 	w.words = append(w.words, words...)
 }
 
-func (w *writer) do(e ...schema.Expr) { w.rule.Exprs = append(w.rule.Exprs, e...) }
+func (w *writer) do(e ...schema.Expr) { w.exprs = append(w.exprs, e...) }
 
 func op(not bool) string {
 	if not {
@@ -66,7 +105,10 @@ func op(not bool) string {
 func (d *decoder) head(w *writer, e entry) {
 	b, n := e.b, d.addr
 	inv := b[d.invflags]
-	off := map[int][2]uint32{4: {12, 16}, 16: {8, 24}}[n] // of source and destination in the IP header
+	off := [2]uint32{12, 16} // of source and destination in the IP header
+	if n == 16 {
+		off = [2]uint32{8, 24}
+	}
 	d.address(w, "-s", inv&invSrc != 0, b[:n], b[2*n:3*n], off[0])
 	d.address(w, "-d", inv&invDst != 0, b[n:2*n], b[3*n:4*n], off[1])
 	i := 4 * n
@@ -123,7 +165,8 @@ func (d *decoder) matches(w *writer, e entry) {
 			return
 		}
 		l := xt.Match(xt.Extension{
-			Family: d.name, Name: cstring(e.b[at+2 : at+31]), Revision: uint32(e.b[at+31]), Info: bytes.Clone(e.b[at+32 : at+size]),
+			Family: d.name, Name: cstring(e.b[at+2 : at+31]), Revision: uint32(e.b[at+31]), Info: e.b[at+32 : at+size : at+size],
+			SetName: d.sets.Name,
 		})
 		w.do(l.Exprs...)
 		w.say(false, l.Text)
@@ -138,7 +181,7 @@ func (d *decoder) end(w *writer, e entry) {
 	w.do(schema.Expr{Name: "counter"})
 	name, revision, data := d.target(e)
 	if name != "" {
-		l := xt.Target(xt.Extension{Family: d.name, Name: name, Revision: uint32(revision), Info: bytes.Clone(data)})
+		l := xt.Target(xt.Extension{Family: d.name, Name: name, Revision: uint32(revision), Info: data, SetName: d.sets.Name})
 		w.do(l.Exprs...)
 		w.say(false, "-j", l.Text)
 		return
@@ -162,10 +205,24 @@ func (d *decoder) standard(w *writer, e entry, v int32) {
 		}
 		w.say(false, word, verdict.Chain)
 	default:
-		kinds := map[int32][2]string{nfDrop: {"drop", "DROP"}, nfAccept: {"accept", "ACCEPT"}, nfQueue: {"queue", "QUEUE"}, nfRepeat: {"return", "RETURN"}}
-		k := kinds[-v-1]
-		verdict.Kind = k[0]
-		w.say(false, "-j", k[1])
+		var word string
+		verdict.Kind, word = verdictName(-v - 1)
+		w.say(false, "-j", word)
 	}
 	w.do(schema.Expr{Name: "immediate", Verdict: verdict})
+}
+
+// verdictName is a verdict in our words and in those of iptables.
+func verdictName(n int32) (kind, word string) {
+	switch n {
+	case nfDrop:
+		return "drop", "DROP"
+	case nfAccept:
+		return "accept", "ACCEPT"
+	case nfQueue:
+		return "queue", "QUEUE"
+	case nfRepeat:
+		return "return", "RETURN"
+	}
+	return "", ""
 }
