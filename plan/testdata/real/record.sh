@@ -2,7 +2,7 @@
 # record.sh OWNER DIR: runs a real program in a private host, asks that host's kernel what gets through, and writes what
 # vmnet and the program's own tools read there into DIR. Root. $VMNET is the vmnet program (default: vmnet).
 #
-#   OWNER: docker docker-legacy ufw firewalld libvirt nwfilter fail2ban fail2ban-nft admin
+#   OWNER: docker docker-legacy ufw firewalld libvirt nwfilter fail2ban fail2ban-nft all admin
 #
 # The private host has its own network, mounts and process ids; /etc and /var are copies in memory. On it: eno1
 # (192.0.2.10/24) to a router that also is 203.0.113.10, and a guest behind port vnet0 of a bridge.
@@ -44,6 +44,7 @@ outside() {
 }
 
 guest() { # BRIDGE HOST/24 GUEST/24
+  ! ip netns list | grep -q guest || return 0
   [ -e "/sys/class/net/$1" ] || { ip link add "$1" address 52:54:00:aa:00:10 type bridge; ip addr add "$2" dev "$1"; ip link set "$1" up; }
   ip netns add guest; ip link add vnet0 address fe:54:00:00:00:01 type veth peer name eth0 netns guest address 52:54:00:00:00:01
   ip link set vnet0 master "$1" up
@@ -52,11 +53,10 @@ guest() { # BRIDGE HOST/24 GUEST/24
 }
 
 host=10.20.0.1 addr=10.20.0.11
-private; outside
-case $owner in
+setup() { case $1 in
 docker | docker-legacy)
   guest virbr-lab 10.20.0.1/24 10.20.0.11/24
-  [ $owner = docker ] || for t in iptables ip6tables; do ln -sf /usr/sbin/$t-legacy /etc/alternatives/$t; done
+  [ "$1" != docker-legacy ] || for t in iptables ip6tables; do ln -sf /usr/sbin/$t-legacy /etc/alternatives/$t; done
   export DOCKER_HOST=unix:///run/docker.sock
   dockerd --data-root /run/docker-data --exec-root /run/docker --pidfile /run/docker.pid -H $DOCKER_HOST --storage-driver vfs --iptables=true >/run/dockerd.log 2>&1 &
   until_ok 100 docker version; docker network create --subnet 172.30.0.0/24 -o com.docker.network.bridge.name=br-app appnet >/dev/null
@@ -83,7 +83,7 @@ libvirt | nwfilter)
   virsh -q net-list --all | grep -q default || virsh -q net-define /usr/share/libvirt/networks/default.xml
   virsh -q net-start default || true; until_ok 50 test -e /sys/class/net/virbr0
   guest virbr0 192.168.122.1/24 192.168.122.11/24
-  if [ $owner = nwfilter ]; then
+  if [ "$1" = nwfilter ]; then
     cat >/run/f.xml <<X
 <filter name='lab' chain='root'><filterref filter='clean-traffic'/>
 <rule action='accept' direction='in' priority='500'><tcp dstportstart='22'/></rule>
@@ -100,7 +100,7 @@ X
 fail2ban | fail2ban-nft)
   guest virbr-lab 10.20.0.1/24 10.20.0.11/24; echo 1 >/proc/sys/net/ipv4/ip_forward
   mkdir -p /run/fail2ban; : >/var/log/probe.log; rm -f /etc/fail2ban/jail.d/*
-  action=iptables-multiport; [ $owner = fail2ban ] || action=nftables-multiport
+  action=iptables-multiport; [ "$1" = fail2ban ] || action=nftables-multiport
   printf '[DEFAULT]\nbanaction = %s\n[sshd]\nenabled = false\n[probe]\nenabled = true\nbackend = polling\nfilter = probe\nlogpath = /var/log/probe.log\nport = 22\n' $action >/etc/fail2ban/jail.local
   printf '[Definition]\nfailregex = ^.*bad login from <HOST>$\n' >/etc/fail2ban/filter.d/probe.conf
   fail2ban-server -xf start >/run/f2b.log 2>&1 &
@@ -115,8 +115,14 @@ admin) # rules that mention the programs' devices and words, and are nobody's
   printf 'table inet filter {\n chain forward {\n  type filter hook forward priority 0; policy accept;\n  ip saddr 10.20.0.0/24 icmp type echo-request drop\n }\n}\n' >/etc/nftables.conf
   nft -f /etc/nftables.conf; nft add table inet mullvad_tailscale '{ chain out { type route hook output priority -100; policy accept; ip daddr 100.64.0.0/10 drop; }; }'
   version="by hand: iptables $(iptables -V | sed 's/iptables v//'), $(nft -v | cut -d' ' -f1-2)" ;;
-*) echo "no such owner: $owner" >&2; exit 2 ;;
-esac
+all) # every manager on one host, as they come, and a rule of iptables-legacy that nobody remembers
+  local v=""
+  for o in firewalld docker fail2ban ufw libvirt; do setup $o; v="$v${v:+, }$version"; done
+  iptables-legacy -A FORWARD -i virbr-lab -p tcp -m tcp --dport 22 -j DROP
+  version=$v ;;
+*) echo "no such owner: $1" >&2; exit 2 ;;
+esac; }
+private; outside; setup "$owner"
 
 # What gets through, in the kernel's own words: a server on every machine, one question at a time.
 cat >/run/serve.py <<'X'
@@ -197,7 +203,7 @@ def lines(o): return "[\n" + ",\n".join(o) + "]"
 def chain(c): return line(c) if not c.get("rules") else line({k: v for k, v in c.items() if k != "rules"})[:-1] + ",\"rules\":" + lines(map(line, c["rules"])) + "}"
 def table(t): return line(t) if not t.get("chains") else line({k: v for k, v in t.items() if k != "chains"})[:-1] + ",\"chains\":" + lines(map(chain, t["chains"])) + "}"
 s = slim(s); objects = s.pop("objects")
-word = sys.argv[1].split("-")[0].replace("nwfilter", "libvirt") # of the files, those of the program: others are installed here and not at work
+word = sys.argv[1].split("-")[0].replace("nwfilter", "libvirt").replace("all", "") # of the files, those of the program: others are installed here and not at work
 objects["file"] = [dict(f, content=re.sub("<uuid>.*?</uuid>", "<uuid>00000000-0000-4000-8000-000000000000</uuid>", f["content"])) for f in objects.get("file", []) if word in f["path"] or f["path"] == "/etc/nftables.conf"]
 print(line(s)[:-1] + ",\"objects\":{" + ",\n".join(line(k) + ":" + lines(map(table, v)) for k, v in objects.items() if v) + "}}")' "$owner" >"$dir/host.json"
 echo "$version, $(date -u +%Y-%m-%d), kernel $(uname -r | cut -d- -f1): record.sh $owner" >"$dir/README"
