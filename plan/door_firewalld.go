@@ -178,3 +178,9 @@ func jumpTarget(r *schema.Rule) string {
 	}
 	return ""
 }
+
+// seenAnyway tells whether a grant without rules in the kernel is needed can be seen all the same: firewalld is at work
+// without the policy, and where a flow needs it the same accept stands in front of its zones.
+func seenAnyway(s *schema.State, g *schema.Grant) bool {
+	return g.Manager == schema.ManagerFirewalld && s.Get((&schema.Table{Family: "inet", Name: "firewalld"}).Ref()) != nil
+}

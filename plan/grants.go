@@ -35,7 +35,7 @@ func (h *healer) setGrantsAside() error {
 			h.grants.stuck[g.Ref()] = err.Error()
 		case err != nil:
 			return fmt.Errorf("foresee without %s: %w", g, err)
-		case sameTables(before, h.state):
+		case sameTables(before, h.state) && !seenAnyway(h.state, g):
 			h.grants.silent[g.Ref()] = g.Manager + " has it on its disk and not in the kernel"
 		}
 	}
