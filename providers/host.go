@@ -47,6 +47,9 @@ var (
 	_ Provider = (*sockets.Provider)(nil)
 )
 
+// moving is how State.Blind calls rules that did not come to rest.
+const moving = "nftables (it kept changing while it was read)"
+
 // part is a provider, and what a user calls what it reads when that must not be looked at.
 type part struct {
 	name string
@@ -103,7 +106,8 @@ func (p part) read(ctx context.Context) reading {
 	return reading{objects, err}
 }
 
-// Read returns the state of the host. What it must not look at for lack of privileges is named in State.Blind.
+// Read returns the state of the host. What it must not look at for lack of privileges is named in State.Blind, and so are rules that kept
+// changing while they were read, again and again.
 func (h *Host) Read(ctx context.Context) (*schema.State, error) {
 	readings := make([]reading, len(h.parts))
 	var wait sync.WaitGroup
@@ -138,7 +142,9 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable()
+	if s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable(); s.Unstable {
+		s.Blind = append(s.Blind, moving) // what was seen may never have been there together
+	}
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package providers_test
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/netip"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/vmnet/vmnet/providers"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
+	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -214,3 +216,41 @@ func blind(t *testing.T) {
 
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// A ruleset that never comes to rest is read all the same, and the state says that nothing rests on it.
+func TestReadWhileRulesChange(t *testing.T) {
+	t.Parallel()
+	inHost(t, func(h *providers.Host, _ string) {
+		writer, err := nft.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer writer.Close()
+		run(t, `(echo "table inet slow {"; echo "chain c {"; yes "ip saddr 192.0.2.1 tcp dport 22 counter accept" | head -5000; echo "}"; echo "}") | nft -f -`)
+		stop, done := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(done)
+			tab := &schema.Table{Family: "ip6", Name: "busy"}
+			c := schema.Change{Ref: tab.Ref(), After: tab}
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					_ = writer.Do(context.Background(), c)
+					c = c.Inverse()
+				}
+			}
+		}()
+		defer func() { close(stop); <-done }()
+		for range 5 {
+			if s := read(t, h); s.Unstable {
+				if len(s.Blind) != 1 || !strings.Contains(s.Blind[0], "kept changing") {
+					t.Errorf("blind %q", s.Blind)
+				}
+				return
+			}
+		}
+		t.Error("five readings, and each found the rules at rest")
+	})
+}

@@ -57,31 +57,29 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	return objects, nil
 }
 
-// tables reads the tables a filter wants, between two equal generations; or says that there are none such.
+// tables reads the tables a filter wants, between two equal generations; or says that there are none such. What does not come to rest is
+// returned as it was seen at last, and Unstable says so.
 func (p *Provider) tables(ctx context.Context, want filter) ([]*schema.Table, error) {
 	defer p.sock.watch(ctx)()
 	for try := 1; ; try++ {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
+		want.anyhow = try >= readTries
 		tables, gen, err := p.snapshot(want)
+		moved := want.anyhow && errors.Is(err, errMoved)
 		switch {
-		case err == nil:
-			p.generation, p.unstable = gen.id, false
+		case err == nil || moved:
+			p.generation, p.unstable = gen.id, moved
 			return tables, nil
 		case ctx.Err() != nil:
 			return nil, ctx.Err()
 		case !changedMeanwhile(err):
 			return nil, err
-		case try < readTries:
-			pause(ctx, try)
-		case errors.Is(err, errMoved) && tables != nil:
-			// Every dump was whole, but not all are of one generation. Better than nothing, and said.
-			p.generation, p.unstable = gen.id, true
-			return tables, nil
-		default:
+		case want.anyhow:
 			return nil, fmt.Errorf("%w (tried %d times)%s", err, try, gen.by())
 		}
+		pause(ctx, try)
 	}
 }
 

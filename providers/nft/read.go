@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"cmp"
+	"errors"
 	"fmt"
 	"runtime"
 	"slices"
@@ -17,6 +18,8 @@ import (
 type filter struct {
 	family byte
 	name   string
+	// anyhow takes what changes while it is read: dumps that were interrupted, and what is gone before its turn.
+	anyhow bool
 }
 
 var everyTable = filter{}
@@ -57,6 +60,8 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 	}
 	r := &reader{socket: p.sock, want: want, tables: map[tableKey]*schema.Table{}, lowered: map[*schema.Rule][]part{}}
 	r.decoder.lowered = r.lowered
+	p.sock.lenient = want.anyhow
+	defer func() { p.sock.lenient = false }()
 	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readObjects, r.readFlowtables, r.readRules, r.readElements} {
 		if err := step(); err != nil {
 			if after, genErr := p.sock.generation(); genErr == nil {
@@ -172,7 +177,7 @@ func (r *reader) readRules() error {
 	for key, t := range r.tables {
 		own := schema.OwnTable(t)
 		for _, c := range t.Chains {
-			if err := r.readChain(key, c, own); err != nil {
+			if err := r.gone(r.readChain(key, c, own)); err != nil {
 				return fmt.Errorf("rules of chain %s %s %s: %w", t.Family, t.Name, c.Name, err)
 			}
 		}
@@ -204,7 +209,7 @@ func (r *reader) readChain(key tableKey, c *schema.Chain, own bool) error {
 
 func (r *reader) readElements() error {
 	for _, s := range r.sets {
-		if err := r.readSet(s); err != nil {
+		if err := r.gone(r.readSet(s)); err != nil {
 			return fmt.Errorf("elements of set %s %s %s: %w", familyName(s.key.family), s.key.name, s.set.Name, err)
 		}
 	}
@@ -228,10 +233,18 @@ func (r *reader) readSet(s openSet) error {
 		return err
 	}
 	s.set.Elements = joinElements(s.set, elems)
-	if duplicated(s.set.Elements) {
+	if duplicated(s.set.Elements) && !r.want.anyhow {
 		return errInterrupted
 	}
 	return nil
+}
+
+// gone forgives a chain or set that is gone before its turn.
+func (r *reader) gone(err error) error {
+	if r.want.anyhow && errors.Is(err, unix.ENOENT) {
+		return nil
+	}
+	return err
 }
 
 // duplicated tells whether an element is there twice. The kernel lists a hash by counting how far it came; while the table

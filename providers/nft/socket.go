@@ -36,6 +36,8 @@ type socket struct {
 	buf  []byte
 	// dirty is true when an answer was given up: the kernel serves no other dump before its end.
 	dirty bool
+	// lenient takes dumps that the kernel calls interrupted.
+	lenient bool
 	// links is any socket of the namespace: it is asked for the names of links.
 	links int
 }
@@ -208,7 +210,7 @@ func (s *socket) call(r request, each func(m message) error) error {
 	if err != nil {
 		return err
 	}
-	a := answer{seq: seq, each: each}
+	a := answer{seq: seq, each: each, lenient: s.lenient}
 	for !a.over {
 		b, err := s.receive(0)
 		if err != nil {
@@ -245,7 +247,7 @@ func (s *socket) stream(r request, each func(m message) error) error {
 			}
 		}
 	}()
-	a := answer{seq: seq, each: each}
+	a := answer{seq: seq, each: each, lenient: s.lenient}
 	for b := range datagrams {
 		a.take(b)
 	}
@@ -286,6 +288,7 @@ type answer struct {
 	each        func(m message) error
 	over        bool
 	interrupted bool
+	lenient     bool
 	failed      error
 }
 
@@ -319,7 +322,7 @@ func (a *answer) end(err error) {
 		a.failed = err
 		return
 	}
-	if a.interrupted {
+	if a.interrupted && !a.lenient {
 		a.failed = errInterrupted
 	}
 }

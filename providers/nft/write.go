@@ -68,7 +68,7 @@ func (p *Provider) live(family, name string) (*schema.Table, error) {
 	if !ok {
 		return nil, fmt.Errorf("unknown family %q", family)
 	}
-	tables, _, err := p.snapshot(filter{num, name})
+	tables, _, err := p.snapshot(filter{family: num, name: name})
 	if err != nil && !errors.Is(err, errMoved) { // moved: the commit will find out
 		return nil, err
 	}
