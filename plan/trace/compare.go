@@ -82,13 +82,16 @@ func settled(dev *device, alt *ifaces, fixed map[int]bool) (*device, *ifaces) {
 	if alt == nil {
 		return dev, nil
 	}
-	n := 0
+	number, n := alt.number(), 0
 	for i := range ifaceBits {
+		n <<= 1
+		if number.unk[i/8]&(0x80>>(i%8)) == 0 {
+			continue
+		}
 		v, ok := fixed[alt.first+i]
 		if !ok {
 			return nil, alt
 		}
-		n <<= 1
 		if v {
 			n |= 1
 		}

@@ -17,13 +17,15 @@ type anyPacket struct {
 	softs    map[unknownKey]int
 	nextSoft int
 	steps    int
+	// loaded are the names in a register, by the first variable of their interfaces: the same in every state.
+	loaded map[int]*ifaceNames
 }
 
 // What the variables mean is said by the var… constants: in and out, proto, state (and reply), status, dst, dport, src, sport
 // (the place of ICMP's type and code), mark, conntrack's mark and tuples, pkttype.
 
 func newAnyPacket(s *bdd.Space, names []string) *anyPacket {
-	return &anyPacket{x: &space{Space: s}, names: names, unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, nextSoft: varSoft, steps: 10 * maxSteps}
+	return &anyPacket{x: &space{Space: s}, names: names, unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, nextSoft: varSoft, steps: 10 * maxSteps, loaded: map[int]*ifaceNames{}}
 }
 
 // hookSet gives the packets of pc that all base chains at a hook let through, in their order: of the tables of IP (bridged:
@@ -132,7 +134,10 @@ func (a *anyPacket) possible(r *sweep, h hook) bdd.Node {
 
 // ifaces are the interfaces as a state knows them: one that it does not have bears its name all the same.
 func (a *anyPacket) ifaces(w *Walker, first int) *ifaces {
-	f := &ifaces{first: first}
+	if a.loaded[first] == nil {
+		a.loaded[first] = &ifaceNames{}
+	}
+	f := &ifaces{first: first, names: a.loaded[first]}
 	for _, n := range a.names {
 		d := w.devices[n]
 		if d == nil {

@@ -1,7 +1,10 @@
 package trace
 
 import (
+	"bytes"
 	"encoding/binary"
+	"math/bits"
+	"slices"
 
 	"github.com/vmnet/vmnet/plan/bdd"
 )
@@ -11,24 +14,57 @@ import (
 type ifaces struct {
 	first int // variable
 	devs  []*device
+	names *ifaceNames // nil: not kept
+}
+
+// ifaceNames are the names of interfaces in a register: they are asked for by many rules.
+type ifaceNames struct {
+	cells cells // none: not made yet
+	equal map[string]bdd.Node
+}
+
+// hold tells whether a register holds the name, or the begin of it.
+func (f *ifaceNames) hold(g cells) bool {
+	n := g.len()
+	return f != nil && f.cells.len() >= n && bytes.Equal(f.cells.unk[:n], g.unk) && bytes.Equal(f.cells.b[:n], g.b) && slices.Equal(f.cells.n[:8*n], g.n)
+}
+
+// named compares a register with the name of an interface, if it holds one; ok is false when it does not.
+func (r *sweep) named(g cells, name []byte) (is bdd.Node, ok bool) {
+	for _, f := range []*ifaces{r.p.inAny, r.p.outAny} {
+		if f == nil || !f.names.hold(g) {
+			continue
+		}
+		if is, ok = f.names.equal[string(name)]; !ok {
+			one := newCells(16)
+			r.each(nil, f, func(cond bdd.Node, d *device) {
+				r.nameCells(one, d)
+				is = r.x.Or(is, r.x.And(cond, one.equal(r.x, name)))
+			})
+			f.names.equal[string(name)] = is
+		}
+		return is, true
+	}
+	return bdd.False, false
+}
+
+// number is the cells of the number: as many variables as it takes, the last of those there are.
+func (f *ifaces) number() cells {
+	n := newCells(2)
+	mask := 1<<bits.Len(uint(len(f.devs))) - 1
+	n.free(0, byte(mask>>8), f.first)
+	n.free(1, byte(mask), f.first)
+	return n
 }
 
 // is tells for which packets it is interface i; i = len(devs) for another one.
 func (f *ifaces) is(x *space, i int) bdd.Node {
-	n := newCells(2)
-	n.freeAll(f.first)
-	v := []byte{byte(i >> 8), byte(i)}
-	if i == len(f.devs) {
-		return n.compare(x, cmpEq, v)
-	}
-	return n.equal(x, v)
+	return f.number().equal(x, []byte{byte(i >> 8), byte(i)})
 }
 
 // valid keeps the number in its range.
 func (f *ifaces) valid(x *space) bdd.Node {
-	n := newCells(2)
-	n.freeAll(f.first)
-	return n.compare(x, cmpLte, []byte{byte(len(f.devs) >> 8), byte(len(f.devs))})
+	return f.number().compare(x, cmpLte, []byte{byte(len(f.devs) >> 8), byte(len(f.devs))})
 }
 
 // isDevice tells for which packets an interface is that device.
@@ -65,11 +101,18 @@ func (r *sweep) loadName(at uint8, dev *device, alt *ifaces) {
 		r.nameCells(g, dev)
 		return
 	}
+	if alt.names != nil && alt.names.cells.len() > 0 && g.len() == 16 {
+		g.copyFrom(alt.names.cells)
+		return
+	}
 	one := newCells(16)
 	r.each(dev, alt, func(cond bdd.Node, d *device) {
 		r.nameCells(one, d)
 		g.merge(r.x.Space, cond, one)
 	})
+	if alt.names != nil && g.len() == 16 {
+		alt.names.cells, alt.names.equal = r.copyOf(g), map[string]bdd.Node{}
+	}
 }
 
 // nameCells is a device's name as a register holds it; the empty one for no device.

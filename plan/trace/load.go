@@ -74,7 +74,15 @@ func (r *sweep) cmp(o *op) bdd.Node {
 			return bdd.True
 		}
 	}
-	return r.g.at(at, n).compare(r.x, o.cmp, o.data)
+	g := r.g.at(at, n)
+	if o.cmp == cmpEq || o.cmp == cmpNeq {
+		if is, ok := r.named(g, o.data); ok && o.cmp == cmpEq {
+			return is
+		} else if ok {
+			return r.x.Not(is)
+		}
+	}
+	return g.compare(r.x, o.cmp, o.data)
 }
 
 // foreseen is a load whose value is unknown, and which may fail.

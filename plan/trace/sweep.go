@@ -1,7 +1,10 @@
 package trace
 
 import (
+	"slices"
+
 	"github.com/vmnet/vmnet/plan/bdd"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // sweep carries packets through hooks: all that satisfy pc, at once. A rule takes out of pc what it stops, and goes on with
@@ -126,7 +129,7 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 		for k := ru.from; k < ru.to; k++ { // nearly all rules end here: the first known miss
 			o := &c.ops[k]
 			if o.code >= opVerdict || o.code == opLookup && o.set.vmap && o.has&8 == 0 {
-				pc = r.rule(b, c, i, k, pc, pc, &back)
+				pc = r.rule(b, c, i, k, pc, bdd.True, &back)
 				break
 			}
 			r.live = pc
@@ -135,9 +138,7 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 				break
 			}
 			if m != bdd.True {
-				if m = r.x.And(pc, m); m != bdd.False {
-					pc = r.rule(b, c, i, k+1, pc, m, &back)
-				}
+				pc = r.rule(b, c, i, k+1, pc, m, &back)
 				break
 			}
 		}
@@ -149,23 +150,25 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 	return r.x.Or(back, pc)
 }
 
-// rule goes on with a rule from expression k for the packets in live, and gives what is left of pc for the next rule.
-func (r *sweep) rule(b *base, c *chain, i, k int, pc, live bdd.Node, back *bdd.Node) bdd.Node {
+// rule goes on with a rule from expression k for the packets of pc that it matched so far, and gives what is left of pc for
+// the next rule. Matches are put together before pc is looked at, which may be a large function: each by itself can be far
+// from where pc begins, and would go through all of it.
+func (r *sweep) rule(b *base, c *chain, i, k int, pc, matched bdd.Node, back *bdd.Node) bdd.Node {
 	ru := &c.rules[i]
-	parted := bdd.False
+	live, parted := pc, bdd.False
 	for ; k < ru.to; k++ {
 		o := &c.ops[k]
-		r.live = live
 		vmap := o.code == opLookup && o.set.vmap && o.has&8 == 0
-		if o.code < opVerdict && !vmap {
-			m := r.match(o)
-			if m == bdd.False {
+		match := o.code < opVerdict && !vmap
+		if !match || !o.certain() {
+			if live, matched = r.x.And(live, matched), bdd.True; live == bdd.False {
 				return pc
 			}
-			if m != bdd.True {
-				if live = r.x.And(live, m); live == bdd.False {
-					return pc
-				}
+			r.live = live
+		}
+		if match {
+			if matched = r.x.And(matched, r.match(o)); matched == bdd.False {
+				return pc
 			}
 			continue
 		}
@@ -198,6 +201,30 @@ func (r *sweep) rule(b *base, c *chain, i, k int, pc, live bdd.Node, back *bdd.N
 	}
 	return pc
 }
+
+// certain tells whether what a match says of a packet follows from the packet, so that it need not know which packets ask.
+func (o *op) certain() bool {
+	switch o.code {
+	case opCmp, opRange, opBitwise, opImm, opOrder, opShift:
+		return true
+	case opPayload:
+		return o.off < 64 && o.len <= 16
+	case opMeta:
+		return slices.Contains(certainMeta, o.e.Key)
+	case opCT:
+		return slices.Contains(certainCT, o.e.Key)
+	case opLookup:
+		return !o.set.dynamic
+	case opIn:
+		return !slices.ContainsFunc(o.e.Ranges, func(x [2]schema.Bytes) bool { return len(x[0]) != int(o.e.Len) || len(x[1]) != int(o.e.Len) })
+	}
+	return false
+}
+
+var (
+	certainMeta = []string{"iifname", "oifname", "iif", "oif", "l4proto", "nfproto", "protocol", "mark", "pkttype"}
+	certainCT   = []string{"state", "status", "mark", "direction", "saddr", "daddr", "proto_src", "proto_dst", "protocol"}
+)
 
 // part notes that a rule acts on some packets and not on others.
 func (r *sweep) part(pc, live bdd.Node) {
