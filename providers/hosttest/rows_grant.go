@@ -40,7 +40,11 @@ func realUFW(t testing.TB, root string, legacy bool) {
 	real.Start(t, real.UFW, real.Opts{Legacy: legacy})
 	// The files as they are installed lack what ufw writes there later: each is written and loaded once.
 	real.Sh(t, "ufw allow 9 && ufw delete allow 9 && ufw route deny from "+denied)
-	for _, path := range []string{"/etc/ufw", "/etc/default", "/lib/ufw", "/usr/share/ufw"} {
+	// With its files elsewhere, ufw has its lock in /lib/ufw there.
+	if err := os.CopyFS(filepath.Join(root, "/lib/ufw"), os.DirFS("/lib/ufw")); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/etc/ufw", "/etc/default", "/usr/share/ufw"} {
 		link := filepath.Join(root, path)
 		if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
 			t.Fatal(err)

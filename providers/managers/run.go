@@ -3,7 +3,6 @@ package managers
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -48,12 +47,18 @@ func run(ctx context.Context, program string, args ...string) (string, error) {
 	case ctx.Err() != nil:
 		return said, fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), context.Cause(ctx))
 	case err != nil:
-		return said, fmt.Errorf("%s %s: %w", program, strings.Join(args, " "), errors.Join(errors.New(firstLine(said)), err))
+		return said, fmt.Errorf("%s %s: %s: %w", program, strings.Join(args, " "), complaint(said), err)
 	}
 	return said, nil
 }
 
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
+// complaint is the line that says why: the first, unless there is one that says so.
+func complaint(said string) string {
+	for l := range strings.Lines(said) {
+		if strings.HasPrefix(strings.ToLower(l), "error") {
+			return strings.TrimSpace(l)
+		}
+	}
+	line, _, _ := strings.Cut(said, "\n")
 	return line
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/ufwconf"
@@ -65,16 +66,56 @@ func (u *ufw) add(ctx context.Context, g *schema.Grant) error {
 			return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", r.Text, fs.ErrExist)
 		}
 	}
-	words := g.Add()
-	if g.Index > 1 && g.Index <= len(rules) {
-		if words, err = u.insertWords(g); err != nil {
-			return err
-		}
+	words, err := u.words(g, len(rules))
+	if err != nil {
+		return err
 	}
-	if err := u.run(ctx, words); err != nil {
+	err = u.run(ctx, words)
+	if err == nil {
+		err = u.check(g, true)
+	}
+	if err == nil {
+		err = u.loaded(ctx, g)
+	}
+	if err != nil {
 		return errors.Join(err, u.takeBack(ctx, g))
 	}
-	return u.check(g, true)
+	return nil
+}
+
+// words ask for the grant at its place; there are n rules of its family.
+func (u *ufw) words(g *schema.Grant, n int) ([]string, error) {
+	if g.Index > 1 && g.Index <= n {
+		return u.insertWords(g)
+	}
+	return g.Add(), nil
+}
+
+// loaded makes sure that the rule is in the kernel while ufw is on: what iptables refuses, ufw passes over.
+func (u *ufw) loaded(ctx context.Context, g *schema.Grant) error {
+	if !u.enabled() {
+		return nil
+	}
+	tool := map[string]string{"ip": "iptables", "ip6": "ip6tables"}[g.Family]
+	line := strings.Fields(ufwconf.Line(g))
+	if _, err := run(ctx, tool, append([]string{"-w", "5", "-C"}, line[1:]...)...); err != nil {
+		return fmt.Errorf("ufw has the rule on its disk and not in the kernel: %w", err)
+	}
+	return nil
+}
+
+// enabled tells whether ufw is on (/etc/ufw/ufw.conf).
+func (u *ufw) enabled() bool {
+	b, err := os.ReadFile(filepath.Join("/", u.root, "/etc/ufw/ufw.conf"))
+	if err != nil {
+		return false
+	}
+	for l := range strings.Lines(string(b)) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(l), "ENABLED="); ok {
+			return strings.EqualFold(strings.Trim(v, `"'`), "yes")
+		}
+	}
+	return false
 }
 
 // insertWords say the place among the rules of both families, as "ufw status numbered" counts: IPv6 comes last.
@@ -105,10 +146,29 @@ func (u *ufw) remove(ctx context.Context, g *schema.Grant) error {
 	if err := u.check(g, true); err != nil {
 		return err
 	}
-	if err := u.run(ctx, g.Remove()); err != nil {
+	rules, err := u.rules(g.Family)
+	if err != nil {
 		return err
 	}
+	if err := u.run(ctx, g.Remove()); err != nil {
+		return errors.Join(err, u.putBack(ctx, g, len(rules)-1))
+	}
 	return u.check(g, false)
+}
+
+// putBack asks again for what a failed removal has taken off ufw's disk.
+func (u *ufw) putBack(ctx context.Context, g *schema.Grant, n int) error {
+	if u.check(g, false) != nil {
+		return nil
+	}
+	words, err := u.words(g, n)
+	if err == nil {
+		err = u.run(context.WithoutCancel(ctx), words)
+	}
+	if err != nil {
+		return fmt.Errorf("put it back: %w", err)
+	}
+	return nil
 }
 
 // check tells whether the grant is there, or is not: ufw exits with 0 also when it did nothing.
