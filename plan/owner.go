@@ -33,6 +33,14 @@ func matchName(patterns []string, name string) bool {
 // holds is somebody's when its comment, its set, its jump or its exact form says so, and never because it names somebody's
 // interface. The signature is empty when the rule is nobody's that would write it again.
 func ownerOf(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (Owner, signature) {
+	o, sig := recognise(s, t, c, rule)
+	if sig.reload != "" {
+		sig.hint += " (" + sig.reload + ")"
+	}
+	return o, sig
+}
+
+func recognise(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (Owner, signature) {
 	if rule != nil {
 		if _, ours := schema.Mark(rule.Comment); ours {
 			return Owner{"vmnet", high, []string{"comment " + rule.Comment}}, signature{}

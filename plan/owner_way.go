@@ -17,16 +17,17 @@ type wish struct {
 }
 
 // ownWay is what a person would do at the owner for one of the flows: the exact command where there is one, else a few
-// words; and what becomes of live edits.
+// words; and what becomes of live edits. The signature is as ownerOf gives it.
 func (sig signature) ownWay(s *schema.State, c culprit, acc []accept) string {
-	way := sig.hint
-	if sig.way != nil && len(acc) > 0 {
-		if w := sig.way(wish{acc[0], s, c}); w != "" {
-			way = w
-		}
+	if sig.way == nil || len(acc) == 0 {
+		return sig.hint
 	}
-	if sig.reload != "" {
-		way += " (" + sig.reload + ")"
+	way := sig.way(wish{acc[0], s, c})
+	switch {
+	case way == "":
+		return sig.hint
+	case sig.reload != "":
+		return way + " (" + sig.reload + ")"
 	}
 	return way
 }
