@@ -284,7 +284,13 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		return report("no rule could be written that lets exactly this flow through")
 	}
 	if user := dockerUser(c); user != nil {
-		return append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
+		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
+		if sig.owner != "libvirt" { // whose chains may come before that
+			return roads
+		}
+	}
+	if sig.owner == "libvirt" {
+		return append(roads, h.libvirtDoor(g, c, acc)...)
 	}
 	if sig.owner == schema.ManagerUFW {
 		return append(roads, h.ufwDoor(g, c, acc)...)
