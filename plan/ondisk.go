@@ -72,6 +72,15 @@ func nftFiles(s *schema.State) []*schema.File {
 	return out
 }
 
+// definesOf are the defines of files that are loaded together.
+func definesOf(files []*schema.File) map[string]string {
+	var contents []string
+	for _, f := range files {
+		contents = append(contents, f.Content)
+	}
+	return nftconf.Defines(contents...)
+}
+
 // loadedFile is a file of iptables-restore(8), when somebody loads it: those of ufw count only while ufw is switched on.
 func loadedFile(s *schema.State, p string) *schema.File {
 	if iptablesFiles[p].loader == "ufw" {
@@ -97,8 +106,10 @@ func loaderOf(p string) string {
 // persisted finds the line on disk that says the same as a live rule, counting from 1: it comes back at boot.
 func persisted(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (file string, line int) {
 	if !t.Legacy && !t.Compat {
-		for _, f := range nftFiles(s) {
-			if r, ok := nftconf.Find(f.Content, t.Family, t.Name, c.Name, rule.Text); ok {
+		files := nftFiles(s)
+		defs := definesOf(files)
+		for _, f := range files {
+			if r, ok := nftconf.Find(f.Content, defs, t.Family, t.Name, c.Name, rule.Text); ok {
 				return f.Path, r.Line + 1
 			}
 		}

@@ -14,11 +14,12 @@ import (
 // would come back at boot, and a rule with an exception without it.
 func (h *healer) fileDrafts() []*draft {
 	var out []*draft
+	defs := definesOf(nftFiles(h.r.live))
 	for _, f := range editable(h.r.live) {
 		content := withoutMarkedLines(f)
 		var from []*draft
 		for _, d := range h.remedies {
-			if edited := editSaved(f.Path, content, d); edited != content {
+			if edited := editSaved(f.Path, content, defs, d); edited != content {
 				content, from = edited, append(from, d)
 			}
 		}
@@ -68,7 +69,7 @@ func (h *healer) dropSaved(path string, content *string) bool {
 }
 
 // editSaved makes a remedy in the text of a file as well, where that has the same rule.
-func editSaved(path, content string, d *draft) string {
+func editSaved(path, content string, defs map[string]string, d *draft) string {
 	rule, ok := object(d.change).(*schema.ForeignRule)
 	if !ok {
 		return content
@@ -84,7 +85,7 @@ func editSaved(path, content string, d *draft) string {
 	case iptables:
 		return editIPTables(content, rule, culprit, d.change.After == nil)
 	}
-	return editNft(content, rule, culprit, d.change.After == nil)
+	return editNft(content, defs, rule, culprit, d.change.After == nil)
 }
 
 func editIPTables(content string, rule *schema.ForeignRule, culprit string, remove bool) string {
@@ -103,11 +104,11 @@ func editIPTables(content string, rule *schema.ForeignRule, culprit string, remo
 
 // editNft edits the text of a file of nft(8). A rule that shares its line with others, or fills several, is left alone: the
 // finding names it.
-func editNft(content string, rule *schema.ForeignRule, culprit string, remove bool) string {
+func editNft(content string, defs map[string]string, rule *schema.ForeignRule, culprit string, remove bool) string {
 	if rule.Legacy || rule.ByTool {
 		return content
 	}
-	r, ok := nftconf.Find(content, rule.Family, rule.Table, rule.Chain, culprit)
+	r, ok := nftconf.Find(content, defs, rule.Family, rule.Table, rule.Chain, culprit)
 	if !ok || !r.Alone {
 		return content
 	}
@@ -137,7 +138,7 @@ func withoutMarkedLines(f *schema.File) string {
 	_, iptables := iptablesFiles[f.Path]
 	ours := map[int]bool{}
 	if !iptables {
-		for _, r := range nftconf.Rules(f.Content) {
+		for _, r := range nftconf.Rules(f.Content, nil) {
 			ours[r.Line] = r.Alone && strings.Contains(r.Text, markComment)
 		}
 	}

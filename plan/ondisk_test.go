@@ -40,6 +40,7 @@ func TestPersisted(t *testing.T) {
 		{"firewalld's direct rules", map[string]string{"/etc/firewalld/direct.xml": "<?xml version=\"1.0\"?>\n<direct>\n  <rule ipv=\"ipv4\" table=\"filter\" chain=\"FORWARD\" priority=\"0\">-d 192.0.2.1 -j DROP</rule>\n</direct>\n"}, "ip filter FORWARD_direct", drop, "firewalld /etc/firewalld/direct.xml:3"},
 		{"nftables", map[string]string{"/etc/nftables.conf": "table inet f {\n chain c {\n  ip daddr 192.0.2.1 drop\n }\n}\n"}, "inet f c", "ip daddr 192.0.2.1 drop", "nftables.service /etc/nftables.conf:3"},
 		{"a file that is included", map[string]string{"/etc/nftables.conf": "include \"nft.d/*.nft\"\n", "/etc/nft.d/a.nft": "add rule inet f c ip daddr 192.0.2.1 drop\n"}, "inet f c", "ip daddr 192.0.2.1 drop", "nftables.service /etc/nft.d/a.nft:1"},
+		{"a define of another file", map[string]string{"/etc/nftables.conf": "define bad = 192.0.2.1\ninclude \"/etc/a.nft\"\n", "/etc/a.nft": "add rule inet f c ip daddr $bad drop\n"}, "inet f c", "ip daddr 192.0.2.1 drop", "nftables.service /etc/a.nft:1"},
 		{"a file that is not included", map[string]string{"/etc/nftables.conf": "\n", "/etc/nft.d/a.nft": "add rule inet f c ip daddr 192.0.2.1 drop\n"}, "inet f c", "ip daddr 192.0.2.1 drop", ""},
 	} {
 		s := onDisk(c.files)
@@ -92,7 +93,7 @@ func TestEditNft(t *testing.T) {
 			if !remove {
 				r.Rule = schema.Rule{Text: "accept", Comment: "vmnet:nat.lab"}
 			}
-			got := editNft(c.before, &r, drop, remove)
+			got := editNft(c.before, nil, &r, drop, remove)
 			if after == "same" {
 				after = c.before
 			}

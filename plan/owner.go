@@ -85,7 +85,7 @@ func nobody(s *schema.State, t *schema.Table, c *schema.Chain) string {
 
 // fills is the first line of a file that adds a rule to a chain; 0 for none.
 func fills(f *schema.File, t *schema.Table, c *schema.Chain) int {
-	for _, r := range nftconf.Rules(f.Content) {
+	for _, r := range nftconf.Rules(f.Content, nil) {
 		if r.Family == t.Family && r.Table == t.Name && r.Chain == c.Name {
 			return r.Line + 1
 		}

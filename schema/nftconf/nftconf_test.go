@@ -40,7 +40,7 @@ insert rule ip6 other in ip6 saddr 2001:db8::1/64 drop
 
 func TestRules(t *testing.T) {
 	var b strings.Builder
-	for _, r := range Rules(example) {
+	for _, r := range Rules(example, Defines(example)) {
 		fmt.Fprintf(&b, "%d-%d %s %s %s alone=%v %q: %s\n", r.Line+1, r.Last+1, r.Family, r.Table, r.Chain, r.Alone, r.Lead, Normal(r.Family, r.Text))
 	}
 	want := `13-13 inet filter forward alone=true "\t\t": ct state {established,related} accept
@@ -78,7 +78,7 @@ func TestFind(t *testing.T) {
 		{"inet", "filter", "forward", "ip daddr 192.0.2.7 drop", 15},
 		{"inet", "filter", "forward", "ip daddr != 192.0.2.7 drop", 0},
 	} {
-		r, ok := Find(example, c.family, c.table, c.chain, c.text)
+		r, ok := Find(example, Defines(example), c.family, c.table, c.chain, c.text)
 		if got := r.Line + 1; ok != (c.line > 0) || ok && got != c.line {
 			t.Errorf("%s: line %d, found %v, want %d", c.text, got, ok, c.line)
 		}
@@ -117,11 +117,21 @@ func FuzzRules(f *testing.F) {
 	f.Add("\"")
 	f.Fuzz(func(t *testing.T, text string) {
 		lines := strings.Count(text, "\n")
-		for _, r := range Rules(text) {
+		for _, r := range Rules(text, Defines(text)) {
 			if r.Line < 0 || r.Last > lines || r.Line > r.Last {
 				t.Errorf("lines %d to %d of %d", r.Line, r.Last, lines)
 			}
 			Normal(r.Family, r.Text)
 		}
 	})
+}
+
+// TestDefines: a name with two values is not looked into.
+func TestDefines(t *testing.T) {
+	if got := fmt.Sprint(Defines("define a = 1\ndefine b = { 2,\n 3 }\n", "define a = 1\nredefine b = 4\ndefine c = $a\n")); got != "map[a:1 c:$a]" {
+		t.Error(got)
+	}
+	if _, ok := Find("add rule ip f c ip daddr $x drop", map[string]string{}, "ip", "f", "c", "ip daddr 192.0.2.1 drop"); ok {
+		t.Error("a rule with an unknown define was found")
+	}
 }

@@ -6,15 +6,29 @@ import (
 	"strings"
 )
 
-// defines are the file's "define NAME = value".
-func defines(all []statement) map[string]string {
-	out := map[string]string{}
-	for _, s := range all {
-		rest, ok := strings.CutPrefix(s.text, "define ")
-		name, value, has := strings.Cut(rest, "=")
-		if ok && has {
-			out[strings.TrimSpace(name)] = strings.TrimSpace(value)
+// Defines are the values of files' "define NAME = value". A name with more than one value has none here: which of them a
+// rule means is not looked into.
+func Defines(contents ...string) map[string]string {
+	out, twice := map[string]string{}, map[string]bool{}
+	for _, content := range contents {
+		for _, s := range statements(content) {
+			rest, ok := strings.CutPrefix(s.text, "define ")
+			if r, again := strings.CutPrefix(s.text, "redefine "); again {
+				rest, ok = r, true
+			}
+			name, value, has := strings.Cut(rest, "=")
+			name, value = strings.TrimSpace(name), strings.TrimSpace(value)
+			if !ok || !has {
+				continue
+			}
+			if old, known := out[name]; known && old != value {
+				twice[name] = true
+			}
+			out[name] = value
 		}
+	}
+	for name := range twice {
+		delete(out, name)
 	}
 	return out
 }

@@ -43,12 +43,10 @@ func Includes(content string) []string {
 	return out
 }
 
-// Rules lists the rules of a file, in order.
-func Rules(content string) []Rule {
-	all := statements(content)
-	defs := defines(all)
+// Rules lists the rules of a file, in order. defs are the Defines of all files that are loaded together.
+func Rules(content string, defs map[string]string) []Rule {
 	var out []Rule
-	for _, s := range all {
+	for _, s := range statements(content) {
 		r := Rule{Line: s.first, Last: s.last, Lead: s.lead, Alone: s.alone && s.first == s.last}
 		switch {
 		case len(s.where) == 0:
@@ -90,9 +88,9 @@ func Bases(content string) []Base {
 }
 
 // Find looks for a live rule, in the words in which nft(8) lists it.
-func Find(content, family, table, chain, text string) (Rule, bool) {
+func Find(content string, defs map[string]string, family, table, chain, text string) (Rule, bool) {
 	want := Normal(family, text)
-	for _, r := range Rules(content) {
+	for _, r := range Rules(content, defs) {
 		if r.Family == family && r.Table == table && r.Chain == chain && Normal(family, r.Text) == want {
 			return r, true
 		}
