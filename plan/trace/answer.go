@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
@@ -336,29 +337,26 @@ func (a *asking) sorted() (pass, blocked, unclear bdd.Node, by map[deciding]bdd.
 	by = map[deciding]bdd.Node{}
 	for i := range r.log.fates {
 		f := &r.log.fates[i]
-		seen := x.Exists(f.pc, func(v int) bool { return !asked(v) })
-		switch f.verdict {
-		case Pass:
-			pass = x.Or(pass, seen)
+		switch {
+		case f.verdict == Pass && len(r.w.blind) == 0:
+			pass = x.Or(pass, f.pc)
 			continue
-		case Block:
-			blocked = x.Or(blocked, seen)
+		case f.verdict == Block && !r.hidden(f):
+			blocked = x.Or(blocked, f.pc)
 		default:
-			unclear = x.Or(unclear, seen)
+			unclear = x.Or(unclear, f.pc)
+		}
+		if f.at < 0 {
+			continue
 		}
 		st := &r.log.stations[f.at]
 		k := deciding{half: f.half, ref: st.ref, chain: st.chain, rule: st.rule, r: st.r, code: st.code, text: st.text}
 		if _, ok := by[k]; !ok {
 			order = append(order, k)
 		}
-		by[k] = x.Or(by[k], seen)
-		if len(r.w.blind) > 0 && r.hidden(f) {
-			unclear = x.Or(unclear, seen)
-		}
+		by[k] = x.Or(by[k], f.pc)
 	}
-	if len(r.w.blind) > 0 {
-		unclear = x.Or(unclear, pass)
-	}
+	pass, blocked, unclear = a.seen(pass), a.seen(blocked), a.seen(unclear)
 	unclear = x.And(a.whole, x.Or(unclear, x.And(pass, blocked)))
 	pass, blocked = x.And(a.whole, x.Diff(pass, unclear)), x.And(a.whole, x.Diff(blocked, unclear))
 	if lost := x.Diff(a.whole, x.Or(unclear, x.Or(pass, blocked))); lost != bdd.False {
@@ -367,10 +365,23 @@ func (a *asking) sorted() (pass, blocked, unclear bdd.Node, by map[deciding]bdd.
 	return pass, blocked, unclear, by, order
 }
 
+// seen leaves of a set what the question asks about.
+func (a *asking) seen(f bdd.Node) bdd.Node {
+	return a.r.x.Exists(f, func(v int) bool { return !asked(v) })
+}
+
+// mostDeciders is how many rules that decide are told apart, for each of block and depends.
+const mostDeciders = 4
+
 // answer tells what sorted finds.
 func (a *asking) answer() Answer {
 	x := a.r.x
 	pass, blocked, unclear, by, order := a.sorted()
+	share := make(map[deciding]float64, len(order))
+	for _, k := range order {
+		share[k] = x.Share(by[k])
+	}
+	slices.SortStableFunc(order, func(k, l deciding) int { return -cmp.Compare(share[k], share[l]) })
 	var out Answer
 	seen := map[Verdict]bool{}
 	add := func(v Verdict, set bdd.Node) {
@@ -384,10 +395,18 @@ func (a *asking) answer() Answer {
 		v   Verdict
 		set bdd.Node
 	}{{Block, blocked}, {Depends, unclear}} {
+		n := 0
 		for _, k := range order {
-			mine := x.And(s.set, by[k])
+			if s.set == bdd.False || n == mostDeciders {
+				break
+			}
+			if x.Disjoint(s.set, by[k]) {
+				continue
+			}
+			mine := x.And(s.set, a.seen(by[k]))
 			s.set = x.Diff(s.set, mine)
 			add(s.v, mine)
+			n++
 		}
 		add(s.v, s.set)
 	}
@@ -462,8 +481,10 @@ func (a *asking) words(set bdd.Node) string {
 	n := 8 * a.src.len()
 	as := []aspect{
 		{aspectProto, "proto", varProto, 8, nil},
-		{aspectAddr, "to", varDst, n, nil}, {aspectPort, "dport", varDPort, 16, nil},
-		{aspectAddr, "from", varSrc, n, nil}, {aspectPort, "sport", varSPort, 16, nil},
+		{aspectAddr, "to", varDst, n, nil},
+		{aspectPort, "dport", varDPort, 16, nil},
+		{aspectAddr, "from", varSrc, n, nil},
+		{aspectPort, "sport", varSPort, 16, nil},
 	}
 	only := func(f bdd.Node, as aspect) bdd.Node {
 		return x.Exists(f, func(v int) bool { return v < as.first || v >= as.first+as.bits })
@@ -476,23 +497,41 @@ func (a *asking) words(set bdd.Node) string {
 		set = x.Or(set, own)
 	}
 	fixed := a.constants()
+	if !a.fewNodes(set) { // too many pieces to name
+		return a.proto + ", in many pieces"
+	}
 	parts, whole := slabs(x.Space, x.And(set, fixed), as, mostWords)
-	out := ""
-	for i, p := range parts {
+	var out []string
+	for _, p := range parts {
 		at := slices.Clone(p.at)
 		for k, s := range as[1:] {
 			at[k+1] = a.widened(at[k+1], only(x.And(a.loose, fixed), s), s)
 		}
 		text, _ := phrase(x.Space, as, at)
-		if i > 0 {
-			out += "; "
-		}
-		out += text
+		out = append(out, text)
 	}
 	if !whole {
-		out += "; …"
+		out = append(out, "…")
 	}
-	return out
+	return strings.Join(out, "; ")
+}
+
+// mostNodes is how large a set may be to be put into words.
+const mostNodes = 3000
+
+// fewNodes tells whether a set is small enough for words.
+func (a *asking) fewNodes(set bdd.Node) bool {
+	seen := map[bdd.Node]bool{}
+	var visit func(n bdd.Node) bool
+	visit = func(n bdd.Node) bool {
+		_, lo, hi, ok := a.r.x.Branch(n)
+		if !ok || seen[n] {
+			return true
+		}
+		seen[n] = true
+		return len(seen) <= mostNodes && visit(lo) && visit(hi)
+	}
+	return visit(set)
 }
 
 // constants says by the variables what is the same for all packets.

@@ -45,6 +45,20 @@ func BenchmarkWalk(b *testing.B) {
 	}
 }
 
+func BenchmarkAsk(b *testing.B) {
+	for _, n := range []int{100, 10_000, 50_000} {
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			w := trace.New(manyRules(b, n))
+			b.ReportAllocs()
+			for b.Loop() {
+				if a := w.Ask(outward("")); len(a.Parts) == 0 {
+					b.Fatal("no answer")
+				}
+			}
+		})
+	}
+}
+
 func BenchmarkNew(b *testing.B) {
 	for _, n := range []int{100, 10_000, 50_000} {
 		b.Run(fmt.Sprint(n), func(b *testing.B) {

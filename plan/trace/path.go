@@ -352,9 +352,10 @@ func (r *sweep) linkHeader(d *device) bool {
 		mac = hardwareAddress(*d.link.MAC)
 	}
 	p.cast = unicast
-	if dst == broadcast {
+	switch dst { //nolint:exhaustive // the others are for one
+	case broadcast:
 		p.cast, mac = toAll, hardwareAddress("ff:ff:ff:ff:ff:ff")
-	} else if dst == multicast {
+	case multicast:
 		p.cast = toMany
 	}
 	p.kind.put([]byte{byte(p.cast)})
