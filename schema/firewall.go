@@ -22,10 +22,11 @@ func (b *Bytes) UnmarshalText(t []byte) error {
 	return nil
 }
 
-// Table is a whole nftables table, ours or foreign; or, with Legacy, a table of iptables-legacy in the same terms.
+// Table is a whole nftables table, ours or foreign; or, with Legacy, a table of iptables-legacy in the same terms, or what else
+// decides on packets and cannot be read, such as tc and XDP programs: a chain at its hook with one opaque rule.
 // It is the smallest thing the nft provider changes: one Change is one netlink batch.
 type Table struct {
-	// Family is "ip", "ip6", "inet", "arp", "bridge" or "netdev"; legacy tables have "ip" or "ip6".
+	// Family is "ip", "ip6", "inet", "arp", "bridge" or "netdev"; tables of iptables-legacy have "ip" or "ip6".
 	Family string `json:"family"`
 	Name   string `json:"name"`
 	Legacy bool   `json:"legacy,omitempty"`

@@ -81,7 +81,10 @@ type LinkFacts struct {
 	TxTimeouts uint64 `json:"tx_timeouts,omitempty"`
 	// TxQueueStopped is true when a transmit queue holds bytes that do not leave (byte queue limits report in-flight
 	// data that did not shrink between two looks while carrier is up).
-	TxQueueStopped bool       `json:"tx_queue_stopped,omitempty"`
+	TxQueueStopped bool `json:"tx_queue_stopped,omitempty"`
+	// Programs are what else decides on the link's packets, beside netfilter, and cannot be read: "ingress: XDP",
+	// "ingress: tc bpf", "egress: tcx". Each begins with the hook it is like.
+	Programs []string `json:"programs,omitempty"`
 	IPv4           *LinkConf4 `json:"ipv4,omitempty"`
 	IPv6           *LinkConf6 `json:"ipv6,omitempty"`
 	Group          uint32     `json:"group,omitempty"`

@@ -68,6 +68,10 @@ func decodeLink(b []byte) (rawLink, bool) {
 			f.NoCarrier = u8(v) == 0
 		case unix.IFLA_OPERSTATE:
 			f.OperState = operState(u8(v))
+		case unix.IFLA_XDP:
+			if hasXDP(v) {
+				f.Programs = []string{"ingress: XDP"}
+			}
 		case unix.IFLA_LINKINFO:
 			decodeLinkInfo(v, l)
 		case unix.IFLA_AF_SPEC:

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/schema"
@@ -492,7 +493,7 @@ func TestStuckQueue(t *testing.T) {
 		{Carrier: true},
 		{},
 	} {
-		if *links[i].Facts != want {
+		if !cmp.Equal(*links[i].Facts, want) {
 			t.Errorf("%s: %+v, want %+v", links[i].Name, *links[i].Facts, want)
 		}
 	}

@@ -18,6 +18,8 @@ type Provider struct {
 	mu   sync.Mutex
 	conn *conn
 	sys  sysfs
+	// namespace is where the Provider was opened.
+	namespace string
 }
 
 // Open opens a Provider in the network namespace of the calling thread, where it stays. Reading needs no privileges;
@@ -27,7 +29,7 @@ func Open() (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Provider{conn: c, sys: openSysfs()}, nil
+	return &Provider{conn: c, sys: openSysfs(), namespace: namespace()}, nil
 }
 
 // Close gives up the socket.
@@ -113,7 +115,7 @@ func (p *Provider) readLinks(ctx context.Context) ([]rawLink, error) {
 		return nil, err
 	}
 	p.sys.queues(ctx, plain)
-	return links, nil
+	return links, p.readPrograms(ctx, byIndex)
 }
 
 // Do makes one change, compare-and-set. It must be called on a thread in the namespace when it creates a tap.
