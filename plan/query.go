@@ -117,7 +117,7 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) 
 	}
 	switch e.Kind {
 	case "host":
-		return side{host: true}, true
+		return side{host: true, prefixes: prefixes}, true
 	case "guest", "network":
 		if len(prefixes) == 0 {
 			return side{}, false
@@ -311,6 +311,9 @@ func (h *healer) query(s *schema.State, g *schema.Goal, from, to side, a, b end)
 	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: from.prefixes, DstSet: to.prefixes, From: a.port, Src: a.addr, To: b.port, Dst: b.addr}
 	if to.host {
 		q.Dst = h.hostAddress(s, from)
+		if len(to.prefixes) > 0 {
+			q.Dst = to.prefixes[0].Addr()
+		}
 	}
 	if g.Via != nil {
 		q.WantDst = q.Dst

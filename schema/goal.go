@@ -178,7 +178,7 @@ type Endpoint struct {
 	// Port is the guest's own device on that bridge, where known.
 	Port string `json:"port,omitempty"`
 	// Prefixes are the addresses: a network's subnets, a guest's addresses as /32 or /128, or the prefix itself.
-	// Empty for host, outside and any.
+	// Empty for outside and any; for the host, where packets to it are sent when that is no address of its own.
 	Prefixes []netip.Prefix `json:"prefixes,omitempty"`
 }
 

@@ -86,6 +86,11 @@ func (c *compiler) implied(n *schema.Network) []schema.Goal {
 	add(true, self, host, schema.Service{Proto: "icmp"}, "guests of "+n.Address+" ping the host")
 	if n.DHCP != nil {
 		dhcp := schema.Service{Proto: "udp", Ports: []schema.PortRange{{First: 67, Last: 67}}}
+		// The first time from no address to everyone (RFC 2131, 4.1), later as themselves.
+		fresh, everyone := self, host
+		fresh.Prefixes = []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 32)}
+		everyone.Prefixes = []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{255, 255, 255, 255}), 32)}
+		add(true, fresh, everyone, dhcp, "guests of "+n.Address+" that have no address ask the host for one")
 		add(true, self, host, dhcp, "guests of "+n.Address+" ask the host for addresses")
 	}
 	if n.Mode == "nat" {
