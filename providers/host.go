@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/vmnet/vmnet/providers/files"
@@ -142,6 +144,9 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
+	if t := linkPrograms(s); len(t.Chains) > 0 {
+		s.Put(t)
+	}
 	if s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable(); s.Unstable {
 		s.Blind = append(s.Blind, moving) // what was seen may never have been there together
 	}
@@ -161,4 +166,24 @@ func (h *Host) Do(ctx context.Context, c schema.Change) error {
 		return w.Do(ctx, c)
 	}
 	return fmt.Errorf("%s %s: nobody knows objects of kind %s: %w", c.Verb(), c.Ref, c.Ref.Kind, errors.ErrUnsupported)
+}
+
+// linkPrograms are the programs of links as chains at the hooks they are like. XDP comes before all, and of tc it is not sure whether it
+// comes before or behind nftables' own chains there: the first at ingress, the last at egress, stops what either would stop.
+func linkPrograms(s *schema.State) *schema.Table {
+	t := &schema.Table{Family: "netdev", Name: "programs", Legacy: true}
+	for l := range schema.Each[*schema.Link](s) {
+		if l.Facts == nil {
+			continue
+		}
+		for _, p := range l.Facts.Programs {
+			hook, what, _ := strings.Cut(p, ": ")
+			priority := int32(math.MinInt32)
+			if hook == "egress" {
+				priority = math.MaxInt32
+			}
+			t.Chains = append(t.Chains, xtables.Unread(l.Name+" "+p, hook, priority, what+" on "+l.Name+", which cannot be read", l.Name))
+		}
+	}
+	return t
 }

@@ -254,3 +254,20 @@ func TestReadWhileRulesChange(t *testing.T) {
 		t.Error("five readings, and each found the rules at rest")
 	})
 }
+
+// A filter of tc can stop packets where nobody looks: it stands in the state as a chain with a rule that cannot be read.
+func TestLinkPrograms(t *testing.T) {
+	t.Parallel()
+	inHost(t, func(h *providers.Host, _ string) {
+		run(t, `
+			ip link add v0 type veth peer name v1 && tc qdisc add dev v0 clsact &&
+			tc filter add dev v0 egress protocol ip u32 match ip src 192.0.2.1 flowid 1:1`)
+		tab, _ := read(t, h).Get(schema.Ref{Kind: schema.KindXTable, Name: "netdev programs"}).(*schema.Table)
+		if tab == nil || len(tab.Chains) != 1 || tab.Chains[0].Hook != "egress" || !slices.Equal(tab.Chains[0].Devices, []string{"v0"}) {
+			t.Fatalf("%+v", tab)
+		}
+		if got, want := tab.Chains[0].Rules[0].Text, "tc u32 on v0, which cannot be read"; got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	})
+}

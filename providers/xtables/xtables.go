@@ -30,7 +30,7 @@ func Open(o Options) *Provider { return &Provider{o} }
 // Kinds implements providers.Provider.
 func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindXTable, schema.KindXRule} }
 
-// Read returns the legacy tables that exist. Not being allowed to look is fs.ErrPermission.
+// Read returns the legacy tables that exist, and stand-ins for what cannot be read. Not being allowed to look is fs.ErrPermission.
 func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	var out []schema.Object
 	for _, f := range families {
@@ -48,6 +48,13 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 		for _, t := range tables {
 			out = append(out, t)
 		}
+	}
+	others, err := unread()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range others {
+		out = append(out, t)
 	}
 	return out, nil
 }
