@@ -23,7 +23,7 @@ func (h *healer) fileDrafts() []*draft {
 				content, from = edited, append(from, d)
 			}
 		}
-		drop := h.dropSaved(f.Path, &content)
+		drop := h.dropSaved(f.Path, defs, &content)
 		if content == f.Content {
 			continue
 		}
@@ -54,14 +54,20 @@ func (h *healer) alsoHeals(known, more *draft) {
 }
 
 // dropSaved takes lines that are on disk only out of the text.
-func (h *healer) dropSaved(path string, content *string) bool {
+func (h *healer) dropSaved(path string, defs map[string]string, content *string) bool {
 	dropped := false
 	for _, s := range h.savedLines {
 		if s.file.Path != path {
 			continue
 		}
-		if i := savedLine(*content, s.table, "-A "+s.chain+" "+s.text); i >= 0 {
-			*content = strings.Join(slices.Delete(strings.Split(*content, "\n"), i, i+1), "\n")
+		at := -1
+		if r, ok := nftconf.Find(*content, defs, s.family, s.table, s.chain, s.text); s.nft && ok && r.Alone {
+			at = r.Line
+		} else if !s.nft {
+			at = savedLine(*content, s.table, s.String())
+		}
+		if at >= 0 {
+			*content = strings.Join(slices.Delete(strings.Split(*content, "\n"), at, at+1), "\n")
 			dropped = true
 		}
 	}

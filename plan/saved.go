@@ -2,7 +2,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -13,14 +12,19 @@ import (
 	"github.com/vmnet/vmnet/schema/iptspec"
 )
 
-// savedRule is a line of a saved ruleset that drops packets and has no live twin: it comes into force at the next boot.
+// savedRule is a rule of a file that comes into force at the next boot.
 type savedRule struct {
-	file  *schema.File
-	line  int // counting from 0
-	table string
-	chain string
-	text  string // the line without "-A CHAIN "
-	rule  schema.Rule
+	file   *schema.File
+	line   int // counting from 0
+	family string
+	table  string
+	chain  string
+	hook   string
+	text   string // as in the file, without "-A CHAIN "
+	nft    bool   // in the words of nft(8)
+	alone  bool   // its line can be taken out
+	drops  bool
+	rule   schema.Rule
 }
 
 // saved looks for rules that are on disk only and would cut a flow of the file at the next boot. A line that nobody owns and
@@ -28,37 +32,48 @@ type savedRule struct {
 // walk; those found are taken out and the others looked at again, for one line can hide behind another.
 func (h *healer) saved() {
 	families := map[string][]savedRule{}
-	live := liveLines(h.r.live, strings.TrimSpace) // most lines are as iptables-save wrote them
-	parsed := map[string]bool(nil)
-	for _, f := range editable(h.r.live) {
-		known, ok := iptablesFiles[f.Path]
-		if !ok {
-			continue // of nft: there is no reading its language without nft
-		}
-		for _, s := range savedDrops(f, known.family, live) {
-			if parsed == nil {
-				parsed = liveLines(h.r.live, canonical)
-			}
-			if !parsed[place(known.family, s.table, s.chain, canonical(s.text))] { // else looked at with the live rules
-				families[known.family] = append(families[known.family], s)
-			}
-		}
+	for _, s := range h.savedRules() {
+		families[s.family] = append(families[s.family], s)
 	}
-	for _, family := range []string{"ip", "ip6"} {
-		for lines := families[family]; len(lines) > 0; {
+	for _, family := range []string{"ip", "ip6", "inet"} {
+		for lines := families[family]; slices.ContainsFunc(lines, func(s savedRule) bool { return s.drops }); {
 			breaks := h.savedBreaks(family, lines)
 			if len(breaks) == 0 {
 				break
 			}
-			for _, i := range slices.Sorted(maps.Keys(breaks)) {
-				h.savedFinding(family, lines[i], breaks[i])
+			var left []savedRule
+			for i, s := range lines {
+				if breaks[i] == nil {
+					left = append(left, s)
+				} else {
+					h.savedFinding(family, s, breaks[i])
+				}
 			}
-			left := slices.Collect(maps.Keys(breaks))
-			lines = slices.DeleteFunc(slices.Clone(lines), func(s savedRule) bool {
-				return slices.ContainsFunc(left, func(i int) bool { return lines[i].file == s.file && lines[i].line == s.line })
-			})
+			lines = left
 		}
 	}
+}
+
+// savedRules reads the files: of those that drop, the ones that are not live.
+func (h *healer) savedRules() []savedRule {
+	out := savedNft(h.r.live)
+	live := liveLines(h.r.live, strings.TrimSpace) // most lines are as iptables-save wrote them
+	var parsed map[string]bool
+	for _, f := range editable(h.r.live) {
+		known, ok := iptablesFiles[f.Path]
+		if !ok {
+			continue
+		}
+		for _, s := range savedLines(f, known.family, live) {
+			if s.drops && parsed == nil {
+				parsed = liveLines(h.r.live, canonical)
+			}
+			if !s.drops || !parsed[place(s.family, s.table, s.chain, canonical(s.text))] {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
 }
 
 func place(family, table, chain, text string) string {
@@ -90,37 +105,6 @@ func canonical(text string) string {
 	return spec.Canonical()
 }
 
-// savedDrops reads the dropping rules of the filter table's builtin chains, but for those that are live in the same words. Rules that match by more than savedMatch knows
-// are passed over: what they do is for their own tool to say.
-func savedDrops(f *schema.File, family string, live map[string]bool) []savedRule {
-	var out []savedRule
-	table := ""
-	for i, l := range strings.Split(f.Content, "\n") {
-		l = strings.TrimSpace(l)
-		if name, ok := strings.CutPrefix(l, "*"); ok {
-			table = name
-		}
-		if chain, text, ok := strings.Cut(strings.TrimPrefix(l, "-A "), " "); ok && live[place(family, table, chain, text)] {
-			continue
-		}
-		words, err := iptspec.Split(l)
-		if err == nil && len(words) > 0 && strings.HasPrefix(words[0], "[") {
-			words = words[1:] // iptables-save -c puts counters in front
-		}
-		if err != nil || table != "filter" || len(words) < 3 || words[0] != "-A" || !slices.Contains([]string{"INPUT", "FORWARD", "OUTPUT"}, words[1]) {
-			continue
-		}
-		exprs, ok := savedMatch(words[2:], family)
-		if !ok {
-			continue
-		}
-		_, text, _ := strings.Cut(l, "-A "+words[1])
-		rule := schema.Rule{Text: strings.TrimSpace(text), Exprs: append(exprs, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "drop"}})}
-		out = append(out, savedRule{f, i, table, words[1], rule.Text, rule})
-	}
-	return out
-}
-
 func parsePrefix(s string) (netip.Prefix, bool) {
 	if p, err := netip.ParsePrefix(s); err == nil {
 		return p.Masked(), true
@@ -147,8 +131,7 @@ func parsePorts(s string) (schema.PortRange, bool) {
 	return schema.PortRange{First: uint16(first), Last: uint16(last)}, true
 }
 
-// savedBreaks asks what the lines would do if they stood at the end of their chains today: the goals that each breaks, by
-// its index.
+// savedBreaks asks what the lines would do if they were loaded today: the goals that each breaks, by its index.
 func (h *healer) savedBreaks(family string, lines []savedRule) map[int][]string {
 	t, at := savedTable(family, lines)
 	state := h.state.Clone()
@@ -162,7 +145,8 @@ func (h *healer) savedBreaks(family string, lines []savedRule) map[int][]string 
 		}
 		for _, q := range h.queries(state, g) {
 			for _, part := range w.Ask(q).Parts {
-				if d := part.Witness.Decider; d != nil && d.Ref == t.Ref() && d.Rule >= 0 {
+				d := part.Witness.Decider
+				if part.Verdict == trace.Block && d != nil && d.Ref == t.Ref() && d.Rule >= 0 {
 					n := at[d.Chain][d.Rule]
 					out[n] = appendNew(out[n], g.Name)
 				}
@@ -172,21 +156,33 @@ func (h *healer) savedBreaks(family string, lines []savedRule) map[int][]string 
 	return out
 }
 
-// savedTable is a table of the lines' own, and where in lines each rule of each chain comes from.
+// savedTable is a table of the lines' own, a chain for each chain of each file, and where in lines its rules come from.
 func savedTable(family string, lines []savedRule) (*schema.Table, map[string][]int) {
-	t := &schema.Table{Family: family, Name: "saved", Compat: true}
+	t := &schema.Table{Family: family, Name: "saved", Compat: family != "inet"}
 	at := map[string][]int{}
 	for i := range lines {
-		name := lines[i].chain
+		s := &lines[i]
+		name := s.file.Path + " " + s.table + " " + s.chain
+		if s.nft {
+			name = s.table + " " + s.chain // several files may fill it
+		}
 		c := t.Chain(name)
 		if c == nil {
-			c = &schema.Chain{Name: name, Type: "filter", Hook: strings.ToLower(name), Policy: "accept"}
+			c = &schema.Chain{Name: name, Type: "filter", Hook: s.hook, Policy: "accept"}
 			t.Chains = append(t.Chains, c)
 		}
-		c.Rules = append(c.Rules, &lines[i].rule)
+		c.Rules = append(c.Rules, &s.rule)
 		at[name] = append(at[name], i)
 	}
 	return t, at
+}
+
+// String is the rule as its file has it.
+func (s savedRule) String() string {
+	if s.nft {
+		return s.text
+	}
+	return "-A " + s.chain + " " + s.text
 }
 
 func (h *healer) savedFinding(family string, s savedRule, breaks []string) {
@@ -194,7 +190,7 @@ func (h *healer) savedFinding(family string, s savedRule, breaks []string) {
 	c := culprit{table: t, chain: t.Chains[0], base: t.Chains[0], rule: t.Chains[0].Rules[0]}
 	f := &Finding{
 		Code: "VN413", Severity: "warning", Object: fmt.Sprintf("%s:%d", s.file.Path, s.line+1), Breaks: breaks,
-		Title:    fmt.Sprintf("a saved rule will block at the next boot: %s:%d: -A %s %s", s.file.Path, s.line+1, s.chain, s.text),
+		Title:    fmt.Sprintf("a saved rule will block at the next boot: %s:%d: %s", s.file.Path, s.line+1, s),
 		Owner:    &Owner{loaderOf(s.file.Path), high, []string{s.file.Path}},
 		Evidence: []string{"the line has no live twin: somebody deleted the rule and left the file"},
 	}
@@ -204,6 +200,8 @@ func (h *healer) savedFinding(family string, s savedRule, breaks []string) {
 		fix.WhyNot = `foreign = "report" in the vmnet block: rules of others are only named`
 	case why != "":
 		fix.WhyNot = "it blocks more than the file asks for: " + why
+	case !s.alone:
+		fix.WhyNot = "it shares its line with others, or fills several"
 	default:
 		fix.Chosen = true
 		h.savedLines = append(h.savedLines, s)

@@ -12,17 +12,21 @@ import (
 // savedWords reads the matches of a saved rule into bytecode.
 type savedWords struct {
 	family string
+	inet   bool // of family inet, so that addresses narrow it
 	proto  string
 	target string
 	exprs  []schema.Expr
 }
 
-// savedMatch reads the words of a dropping rule: addresses and ranges of them, interfaces, protocol, ports and lists of
-// ports, connection state, with their negations. It is false when there is more to the rule, and for rules that do not
-// drop.
-func savedMatch(words []string, family string) ([]schema.Expr, bool) {
+// savedMatch reads the words of a rule: addresses and ranges of them, interfaces, protocol, ports and lists of ports,
+// connection state, with their negations. The verdict is "drop", "accept", "continue" for a rule that only looks on, and
+// "" when there is more to it.
+func savedMatch(words []string, family string) ([]schema.Expr, string) {
 	w := savedWords{family: family}
 	not := false
+	if i := slices.Index(words, "-j"); i >= 0 && i+1 < len(words) && slices.Contains([]string{"LOG", "NFLOG", "ULOG", "TRACE"}, words[i+1]) {
+		return nil, "continue"
+	}
 	for len(words) > 0 {
 		option := words[0]
 		words = words[1:]
@@ -30,15 +34,15 @@ func savedMatch(words []string, family string) ([]schema.Expr, bool) {
 			not = true
 			continue
 		}
-		if len(words) == 0 {
-			return nil, false
-		}
-		if !w.option(option, words[0], not) {
-			return nil, false
+		if len(words) == 0 || !w.option(option, words[0], not) {
+			return nil, ""
 		}
 		words, not = words[1:], false
 	}
-	return w.exprs, !not && (w.target == "DROP" || w.target == "REJECT")
+	if not {
+		return nil, ""
+	}
+	return w.exprs, map[string]string{"DROP": "drop", "REJECT": "drop", "ACCEPT": "accept"}[w.target]
 }
 
 func (w *savedWords) option(name, value string, not bool) bool {

@@ -56,7 +56,7 @@ func TestRules(t *testing.T) {
 	if got := b.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}
-	if got := fmt.Sprint(Includes(example), Bases(example)); got != "[/etc/nftables.d/*.nft] [{11 inet filter forward drop}]" {
+	if got := fmt.Sprint(Includes(example), Bases(example)); got != "[/etc/nftables.d/*.nft] [{11 inet filter forward filter forward drop}]" {
 		t.Error(got)
 	}
 }

@@ -24,6 +24,8 @@ type Base struct {
 	// Line is where its type or policy stands, counting from 0.
 	Line                 int
 	Family, Table, Chain string
+	// Type is "filter", "nat" or "route"; Hook "input", "forward" and so on.
+	Type, Hook string
 	// Policy is "drop" or "accept"; "" when the file names none, which means accept.
 	Policy string
 }
@@ -77,8 +79,8 @@ func Bases(content string) []Base {
 		}
 		f := strings.Fields(s.text)
 		switch {
-		case len(f) > 2 && f[0] == "type" && slices.Contains(f, "hook"):
-			out = append(out, Base{Line: s.first, Family: r.Family, Table: r.Table, Chain: r.Chain})
+		case len(f) > 3 && f[0] == "type" && f[2] == "hook":
+			out = append(out, Base{Line: s.first, Family: r.Family, Table: r.Table, Chain: r.Chain, Type: f[1], Hook: f[3]})
 		case len(f) == 2 && f[0] == "policy" && len(out) > 0:
 			b := &out[len(out)-1]
 			b.Line, b.Policy = s.first, f[1]
