@@ -24,6 +24,10 @@ func TestDHCPBeside(t *testing.T) {
 				if err := b.asksForAddress(b.Guest("db1")); err != nil {
 					b.Errorf("the host does not hear a guest that asks for an address: %v\n%s", err, b.sh("nft list ruleset 2>/dev/null"))
 				}
+				if name == neighbour.Firewalld {
+					b.sh("firewall-cmd --reload")
+					b.passes("a guest that asks for an address, after a reload", b.asksForAddress(b.Guest("db1")))
+				}
 				b.blocked("the LAN asking for an address", b.asksForAddress(b.LAN()))
 			})
 		})
