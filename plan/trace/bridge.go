@@ -19,6 +19,9 @@ func (r *sweep) bridged(br, port *device) bool {
 	if v := br.link.Bridge; v != nil && v.VLANFilter != nil && *v.VLANFilter {
 		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+": vlan_filtering on")
 	}
+	if port.unknown && !r.ingressHook(port) {
+		return false
+	}
 	up, known := r.forHost(br)
 	if r.pc == bdd.False {
 		return false
@@ -53,7 +56,13 @@ func (r *sweep) bridged(br, port *device) bool {
 			return false
 		}
 		if !up { // neigh_hh_bridge: the new destination's MAC, the sender's stays
-			p.setMACs(r.senderMAC(br), r.neighbourMAC(br, p.dst()))
+			from := r.copyOf(p.image.at(linkOff+6, 6))
+			if !p.framed {
+				from = r.senderMAC(br)
+			}
+			p.setMACs(from, r.neighbourMAC(br, p.dst()))
+		} else {
+			p.kind.put([]byte{unicast})
 		}
 	}
 	if r.pc == bdd.False {
@@ -62,12 +71,11 @@ func (r *sweep) bridged(br, port *device) bool {
 	if !up {
 		return r.bridgeForward(br, port)
 	}
-	r.rekind(toOther, unicast) // NAT brought it here
 	p.in = port
 	if !r.bridgeHook(input) {
 		return false
 	}
-	return r.receive(br)
+	return r.ingressHook(br) && r.receive(br)
 }
 
 // rekind changes what kind of packet it is, where it is of that kind.
@@ -233,7 +241,13 @@ func (w *Walker) ownMAC(br *device, mac string) bool {
 // bridgeForward is a frame from one port to another (br_forward.c), with br_netfilter's detour at its end.
 func (r *sweep) bridgeForward(br, port *device) bool {
 	p := &r.p
-	out, ok := r.outPort(br)
+	var out *device
+	ok := false
+	if p.framed && r.dest == "" {
+		out, ok = r.flood(br)
+	} else {
+		out, ok = r.outPort(br)
+	}
 	if !ok {
 		return false
 	}
@@ -265,13 +279,16 @@ func (r *sweep) bridgeForward(br, port *device) bool {
 		kind := r.copyOf(p.kind)
 		p.in, p.out = nil, br
 		p.kind.put([]byte{unicast})
-		if !r.ipHook(postrouting) {
+		r.physOut = out
+		ok := r.ipHook(postrouting)
+		r.physOut = nil
+		if !ok {
 			return false
 		}
 		p.out = out
 		p.kind.copyFrom(kind)
 	}
-	if !r.deviceHook(r.w.egress, out) {
+	if !r.egressHook(out) {
 		return false
 	}
 	r.arrived = arrival{out: br, port: out}
@@ -295,13 +312,14 @@ func (r *sweep) detour() bool {
 	br := p.physIn.master
 	p.in = br
 	if h == forward {
-		p.out = br
+		p.out, r.physOut = br, out
 	}
 	r.rekind(toOther, unicast)
 	ok := r.ipHook(h)
+	r.physOut = nil
 	r.preDone = true
 	r.hook, p.in, p.out = h, in, out
-	p.kind.copyFrom(kind)
+	p.kind.merge(r.x.Space, kind.equal(r.x, []byte{toOther}), kind) // nf_bridge_info.pkt_otherhost; what a rule set stays
 	return ok
 }
 
@@ -313,14 +331,7 @@ func (r *sweep) bridgeOut(br *device) bool {
 		return false
 	}
 	p.out, p.in = out, nil
-	if br.link.MAC != nil {
-		nh := p.dst()
-		if r.gateway.len() > 0 {
-			nh = r.gateway
-		}
-		p.setMACs(hardwareAddress(*br.link.MAC), r.neighbourMAC(br, nh))
-	}
-	if !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.deviceHook(r.w.egress, out) {
+	if !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.egressHook(out) {
 		return false
 	}
 	p.out = br
@@ -332,9 +343,6 @@ func (r *sweep) bridgeOut(br *device) bool {
 // outPort is the port a frame leaves by: the one this half must get to, or some port where that is not known.
 func (r *sweep) outPort(br *device) (*device, bool) {
 	d := r.w.devices[r.dest]
-	if r.p.framed && r.dest == "" && r.p.physIn != nil && r.p.physIn.master == br {
-		return r.flood(br)
-	}
 	switch {
 	case r.dest == "" || r.dest == br.name || r.many && d == nil:
 		d, ok := r.portOf(br, r.p.dst())

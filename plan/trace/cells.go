@@ -278,3 +278,22 @@ func (c cells) in(x *space, p netip.Prefix) bdd.Node {
 	}
 	return x.Prefix(c.vec(x.Space, x.buf[:]), a, p.Bits())
 }
+
+// subtractOne counts down, from 0 to the highest number.
+func (c cells) subtractOne(x *space) {
+	if c.known() {
+		for k := c.len() - 1; k >= 0; k-- {
+			c.b[k]--
+			if c.b[k] != 0xff {
+				return
+			}
+		}
+		return
+	}
+	borrow := bdd.True
+	for i := 8*c.len() - 1; i >= 0; i-- {
+		b := c.bit(x.Space, i)
+		c.setBit(i, x.Xor(b, borrow))
+		borrow = x.Diff(borrow, b)
+	}
+}

@@ -305,7 +305,7 @@ func (c *comparison) match(ru changed) bdd.Node {
 		switch {
 		case o.code >= opVerdict, o.code == opLookup && o.set.vmap && o.has&8 == 0:
 			return m
-		case tracked && o.code == opCT: // the chain may stand before conntrack
+		case tracked && o.contains(opCT): // the chain may stand before conntrack
 			return bdd.True
 		case o.code == opMaybe:
 			continue
@@ -417,13 +417,13 @@ func (c *chain) mentions(ru *rule, seen map[string]bool) (all bool) {
 	for k := ru.from; k < ru.to; k++ {
 		o := &c.ops[k]
 		switch {
-		case o.code == opFIB:
+		case o.code == opFIB, o.code == opAny && o.contains(opFIB, opMeta):
 			return true
 		case o.code == opMeta:
 			switch o.e.Key {
 			case "iifname", "oifname":
 				held = int(o.dreg)
-			case "iif", "oif", "iifgroup", "oifgroup", "iifkind", "oifkind", "iiftype", "oiftype", "ibrname", "obrname":
+			case "iif", "oif", "iifgroup", "oifgroup", "iifkind", "oifkind", "iiftype", "oiftype", "ibrname", "obrname", "physin", "physout":
 				return true
 			}
 		case held < 0:

@@ -56,6 +56,7 @@ const (
 	opRange                    //
 	opLookup                   //
 	opIn                       //
+	opAny                      // alternatives
 	opVerdict                  // effects
 	opReject                   //
 	opMetaSet                  //
@@ -94,6 +95,7 @@ type op struct {
 	data, data2  []byte
 	set          *set
 	chain        *chain
+	any          [][]op // of opAny
 	e            *schema.Expr
 }
 
@@ -157,8 +159,15 @@ func (c *chain) spread(root *chain) {
 		return
 	}
 	c.visited = true
-	for i := range c.ops {
-		o := &c.ops[i]
+	c.spreadOps(root, c.ops)
+}
+
+func (c *chain) spreadOps(root *chain, ops []op) {
+	for i := range ops {
+		o := &ops[i]
+		for _, alternative := range o.any {
+			c.spreadOps(root, alternative)
+		}
 		switch o.code {
 		case opMetaSet, opCTSet, opPayloadW, opNotrack, opBlurMark:
 			root.writes = true
@@ -345,8 +354,12 @@ func (t *table) shapeEffect(o *op, e *schema.Expr) {
 		o.code = opRedir
 	case "netmap":
 		o.code = opNetmap
-	case "numgen", "hash", "socket", "osf", "xfrm", "tunnel", "inner", "limit", "quota", "connlimit", "dynset", "xtmatch":
+	case "numgen", "hash", "socket", "osf", "xfrm", "tunnel", "inner", "limit", "quota", "connlimit", "dynset":
 		t.shapeForeseen(o)
+	case "xtmatch":
+		if t.shapeForeseen(o); len(e.Any) > 0 {
+			t.alternatives(o, e)
+		}
 	case "objref":
 		o.code = opUnmodelled
 		if o.has != 0 || e.Type == 2 || e.Type == 4 || e.Type == 5 { // quota, limit, connlimit, or by a map

@@ -30,6 +30,14 @@ func (r *sweep) opens() int {
 		}
 	case protoICMPv6:
 		return icmp6Opens(t[0], n)
+	case protoSCTP:
+		if n < 16 || !sctpOpens(t[12], binary.BigEndian.Uint32(t[4:])) {
+			return bitInvalid
+		}
+	case protoNone:
+		if p.v6 { // ipv6_skip_exthdr finds nothing there
+			return bitInvalid
+		}
 	}
 	return bitNew
 }
@@ -45,6 +53,18 @@ func tcpOpens(flags byte) bool {
 	return false
 }
 
+// sctpOpens: chunks that change no state, such as data, belong to somebody; an INIT has no tag yet (sctp_new_state,
+// nf_conntrack_sctp_packet).
+func sctpOpens(chunk byte, tag uint32) bool {
+	switch chunk {
+	case 1:
+		return tag == 0
+	case 2, 4, 5, 6, 7, 8, 9, 10, 11, 14:
+		return true
+	}
+	return false
+}
+
 // icmp6Opens: neighbour discovery and multicast listeners are left alone (noct_valid_new).
 func icmp6Opens(kind byte, n int) int {
 	switch {
@@ -52,7 +72,7 @@ func icmp6Opens(kind byte, n int) int {
 		return bitInvalid
 	case kind == 128 || kind == 139:
 		return bitNew
-	case kind >= 130 && kind <= 136 || kind == 143:
+	case kind >= 130 && kind <= 136 || kind == 143 || kind == 151 || kind == 152:
 		return bitUntracked
 	}
 	return bitInvalid

@@ -84,7 +84,7 @@ func (d *differ) same(before, after *chain, i, k int) bool {
 	}
 	for n := range a.to - a.from {
 		x, y := &before.ops[a.from+n], &after.ops[b.from+n]
-		if x.code != y.code || d.routes && x.code == opFIB || (x.set == nil) != (y.set == nil) || (x.chain == nil) != (y.chain == nil) {
+		if x.code != y.code || d.routes && x.contains(opFIB) || (x.set == nil) != (y.set == nil) || (x.chain == nil) != (y.chain == nil) {
 			return false
 		}
 		if x.set != nil && !d.set(x.set, y.set) {

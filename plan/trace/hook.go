@@ -1,9 +1,11 @@
 package trace
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/bdd"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // entry is what stands at a priority of a hook: a base chain, or a piece of the kernel.
@@ -180,10 +182,46 @@ func (r *sweep) wouldAct(b *base) bool {
 	return acts
 }
 
+// egressHook runs the base chains for what leaves by a device.
+func (r *sweep) egressHook(d *device) bool {
+	in, out := r.p.in, r.p.out
+	r.atEgress, r.p.in, r.p.out = true, nil, d // nf_hook_egress
+	defer func() { r.atEgress, r.p.in, r.p.out = false, in, out }()
+	return r.deviceHook(r.w.egress, d)
+}
+
+// ingressHook runs those for what a device receives.
+func (r *sweep) ingressHook(d *device) bool {
+	r.p.in, r.p.out = d, nil
+	return r.deviceHook(r.w.ingress, d)
+}
+
 // deviceHook runs the base chains hooked to a device.
 func (r *sweep) deviceHook(chains map[string][][]entry, d *device) bool {
-	if d == nil || d.unknown {
+	if d == nil {
 		return true
 	}
+	if d.unknown {
+		return r.somePort(chains, d)
+	}
 	return r.groups(chains[d.name])
+}
+
+// somePort is deviceHook for a port of a bridge of which nobody knows which it is: each that has chains is a way of its own.
+func (r *sweep) somePort(chains map[string][][]entry, unknown *device) bool {
+	var ports []*device
+	for name := range chains {
+		if d := r.w.devices[name]; d != nil && d.master == unknown.master && len(chains[name]) > 0 {
+			ports = append(ports, d)
+		}
+	}
+	if len(ports) == 0 {
+		return true
+	}
+	slices.SortFunc(ports, func(a, b *device) int { return strings.Compare(a.name, b.name) })
+	st := station{stage: "bridge", ref: schema.LinkRef(unknown.master.name), rule: -1, text: "which port of " + unknown.master.name + " it is"}
+	if i := r.pick(len(ports)+1, nth{"port of " + unknown.master.name, r.asked}, st); i > 0 {
+		return r.groups(chains[ports[i-1].name])
+	}
+	return r.pc != bdd.False
 }

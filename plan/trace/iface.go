@@ -179,6 +179,8 @@ func (r *sweep) ofDevice(at uint8, n int, key string, of func(*device) (v []byte
 	dev, alt := r.p.in, r.p.inAny
 	if key[0] == 'o' {
 		dev, alt = r.p.out, r.p.outAny
+	} else if key == "iiftype" && dev == nil && alt == nil && (r.inBridge || r.hook != output) {
+		dev, alt = r.p.out, r.p.outAny // of the device the packet is at (measured, Linux 6.18)
 	}
 	g, has := r.reg(at, (n+3)&^3), bdd.False
 	one := newCells(g.len())

@@ -41,6 +41,8 @@ func (r *sweep) match(o *op) bdd.Node {
 		return r.signed(o, r.g.at(int(o.sreg), len(o.data)).within(r.x, o.data, o.data2))
 	case opIn:
 		return r.in(o)
+	case opAny:
+		return r.any(o)
 	case opOrder:
 		r.swap(o)
 	case opShift:
@@ -296,6 +298,10 @@ func (r *sweep) meta(o *op) bdd.Node {
 		return r.ofDevice(d, 4, o.e.Key, groupOf)
 	case "iifkind", "oifkind":
 		return r.ofDevice(d, 16, o.e.Key, kindOf)
+	case "physin":
+		return r.port(o, r.portIn())
+	case "physout":
+		return r.port(o, r.physOut)
 	case "sdif", "sdifname":
 		r.load(d, make([]byte, 16)) // no VRF: index 0, no name
 	case "skuid", "skgid":
@@ -305,9 +311,14 @@ func (r *sweep) meta(o *op) bdd.Node {
 		r.fixed(r.reg(d, 4), o.e.Key)
 		return r.fixedBit("socket") // what the kernel sends by itself has no user, and early demux may know one
 	case "length":
-		if p.framed {
+		switch {
+		case p.framed && r.atEgress: // the link header is there again
+			r.load32(d, uint32(p.length)+netOff)
+		case p.framed:
 			r.load32(d, uint32(p.length))
-		} else {
+		case r.atEgress:
+			r.fixed(r.reg(d, 4), "length of the frame")
+		default:
 			r.fixed(r.reg(d, 4), o.e.Key)
 		}
 	default: // priority, cpu, time, day, hour, rtclassid, secpath, cgroup, random, …
@@ -449,15 +460,23 @@ func (r *sweep) rt(o *op) bdd.Node {
 	return r.foreseen(o, 16)
 }
 
-// exthdr loads an IPv6 extension header, which the packet does not have, or a TCP option, which nobody can foresee.
+// exthdr loads an IPv6 extension header, which only a given frame can have, or a TCP option, which nobody can foresee.
 func (r *sweep) exthdr(o *op) bdd.Node {
 	present := o.e.Flags&1 != 0 // NFT_EXTHDR_F_PRESENT
+	if (o.e.Op == "ipv6" || o.e.Op == "") != r.p.v6 && (o.e.Op == "ipv6" || o.e.Op == "" || o.e.Op == "ip") {
+		return bdd.False // nft_exthdr_ipv6_eval, nft_exthdr_ipv4_eval: whatever was asked
+	}
+	if r.p.framed && (o.e.Op == "ipv6" || o.e.Op == "") {
+		return r.extension(o, present)
+	}
 	tcp := r.p.layer4.equal(r.x, []byte{protoTCP})
 	sctp := r.p.layer4.equal(r.x, []byte{protoSCTP})
 	may := bdd.False
 	switch o.e.Op {
 	case "tcpopt":
-		may = tcp
+		if may = tcp; r.p.framed && r.p.image.b[min(r.p.trans+12, imageCells-1)]>>4 <= 5 {
+			may = bdd.False
+		}
 	case "sctp":
 		may = sctp
 	}
@@ -476,6 +495,30 @@ func (r *sweep) exthdr(o *op) bdd.Node {
 	}
 	r.fixed(g, "option "+o.e.Op+" "+string(rune(o.e.Type))+" at "+string(rune(o.e.Offset))+" "+string(rune(o.len)))
 	return there
+}
+
+// extension looks for a header in the chain of a given frame (ipv6_find_hdr).
+func (r *sweep) extension(o *op, present bool) bdd.Node {
+	p := &r.p
+	b := p.image.b[:p.end]
+	at, next, found := netOff+40, b[netOff+6], false
+	for {
+		if found = uint32(next) == o.e.Type; found || at+8 > len(b) || next != 0 && next != 43 && next != 60 {
+			break
+		}
+		next, at = b[at], at+8+8*int(b[at+1])
+	}
+	n := int(o.len)
+	switch {
+	case present:
+		r.load(o.dreg, []byte{map[bool]byte{true: 1}[found]})
+	case !found || at+int(o.e.Offset)+n > len(b):
+		return bdd.False
+	default:
+		from := at + int(o.e.Offset)
+		r.loadCells(o.dreg, p.image.at(from, n))
+	}
+	return bdd.True
 }
 
 // fibLoad asks the routing tables (net/ipv4/netfilter/nft_fib_ipv4.c).

@@ -335,7 +335,11 @@ func (g *generator) mixed() ruleset {
 		return &rulesOf{map[bool]string{false: "iptables-nft-restore", true: "ip6tables-nft-restore"}[v6], g.restore(v6, nat)}
 	}
 	nft := &rulesOf{"nft", ""}
-	switch g.r.IntN(12) {
+	kinds := 12
+	if *doubtful {
+		kinds = 14
+	}
+	switch g.r.IntN(kinds) {
 	case 0:
 		return ruleset{legacy(false, true), legacy(true, true)}
 	case 1:
@@ -350,9 +354,9 @@ func (g *generator) mixed() ruleset {
 	case 5:
 		nft.text = g.richRuleset()
 		return ruleset{nft, native(false, false), native(true, false)}
-	case 6:
+	case 12:
 		return ruleset{{"ebtables-nft", g.ebtables()}, native(false, true), legacy(true, true)}
-	case 7:
+	case 13:
 		nft.text = g.richRuleset()
 		return ruleset{nft, {"ebtables-nft", g.ebtables()}}
 	}

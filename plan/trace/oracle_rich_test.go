@@ -155,10 +155,14 @@ func (t *tableGen) richMatch() string {
 				return "rt nexthop " + pick(g, "192.0.2.1", "!= 192.0.2.1", "10.20.0.9")
 			}
 		case 37:
-			return "@th," + n(12) + "," + fmt.Sprint(1+g.r.IntN(20)) + pick(g, " < ", " != ", " >= ") + pick(g, "1", "0", "2")
+			return "@th," + n(6) + "," + fmt.Sprint(1+g.r.IntN(9)) + pick(g, " < ", " != ", " >= ") + pick(g, "1", "0", "2")
 		case 38:
 			if v4 && t.fam != "netdev" {
-				return fmt.Sprintf("@nh,%d,%d %s", 64+g.r.IntN(90), 1+g.r.IntN(6), pick(g, "0", "1", "!= 1"))
+				at := 64 + g.r.IntN(10) // hop limit and protocol, or the addresses: never the checksum, which NAT changes
+				if g.chance(50) {
+					at = 96 + g.r.IntN(58)
+				}
+				return fmt.Sprintf("@nh,%d,%d %s", at, 1+g.r.IntN(6), pick(g, "0", "1", "!= 1"))
 			}
 		case 39:
 			return "meta l4proto " + pick(g, "{ 6, 17, 132 }", "47", "50", "51", "!= { 6, 17 }", "sctp", "1-17", "udplite", "2")
@@ -368,4 +372,12 @@ func (g *generator) richRuleset() string {
 		fmt.Fprintf(&b, "table inet asleep {\n\tflags dormant;\n\tchain c {\n\t\ttype filter hook forward priority %d; policy drop;\n\t}\n}\n", next(0))
 	}
 	return b.String()
+}
+
+// hooked are devices that a chain of the netdev family may be hooked to.
+func (g *generator) hooked() []string {
+	if g.rich {
+		return []string{"vnet0", "vnet1", "eno1", "virbr-lab", "lo"}
+	}
+	return []string{"vnet0", "vnet1", "eno1"}
 }

@@ -327,7 +327,7 @@ func (g *generator) table(b *strings.Builder, fam, name string, next func(int) i
 		dev := ""
 		typ := "filter"
 		if fam == "netdev" || h == "ingress" {
-			dev, base = " device "+pick(g, "vnet0", "vnet1", "eno1"), 0
+			dev, base = " device "+pick(g, g.hooked()...), 0
 		}
 		if g.rich && h == "output" && fam != "bridge" && g.chance(30) {
 			typ = "route"

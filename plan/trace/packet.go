@@ -27,6 +27,7 @@ const (
 	protoUDP    = 17
 	protoDCCP   = 33
 	protoICMPv6 = 58
+	protoNone   = 59
 	protoSCTP   = 132
 	protoLite   = 136
 )

@@ -283,7 +283,7 @@ func (r *sweep) fromLink(d *device) bool {
 		return false
 	}
 	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "in"})
-	if !r.deviceHook(r.w.ingress, d) {
+	if !d.bridge && !r.ingressHook(d) {
 		return false
 	}
 	switch {
@@ -433,8 +433,30 @@ func (r *sweep) forwardTo(res way) bool {
 	if !r.forUs(toAll) || !r.forUs(toMany) || !r.forUs(toOther) { // ip_forward, ip6_forward
 		return false
 	}
+	if !r.hop(res) {
+		return false
+	}
 	r.note(r.pc, station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "forward"})
 	return r.ipHook(forward) && r.ipHook(postrouting) && r.leave(res.dev)
+}
+
+// hop counts down the hop limit, before the forward hook (ip_forward, ip6_forward). Where it is the sender's to choose it is
+// taken to be enough for this host; where a rule or a given frame set it, that decides.
+func (r *sweep) hop(res way) bool {
+	p := &r.p
+	at := netOff + 8
+	if p.v6 {
+		at = netOff + 7
+	}
+	limit := p.image.at(at, 1)
+	if limit.known() {
+		over := limit.compare(r.x, cmpLte, []byte{1})
+		if !r.blockIf(over, CodeNoRoute, "route", res.ref(), func() string { return "the packet's hop limit is over" }, "hop limit over") {
+			return false
+		}
+	}
+	limit.subtractOne(r.x)
+	return true
 }
 
 // leadsThere checks that a route ends where this half must get to.
@@ -521,7 +543,7 @@ func (r *sweep) fromHost() bool {
 		p.ct.setStatus(ipsConfirmed, bdd.True) // at the end of postrouting
 	}
 	p.setMACs(hardwareAddress("00:00:00:00:00:00"), hardwareAddress("00:00:00:00:00:00"))
-	return r.receive(r.w.lo)
+	return r.egressHook(r.w.lo) && r.ingressHook(r.w.lo) && r.receive(r.w.lo)
 }
 
 // setGateway keeps the gateway of the route taken.
@@ -612,16 +634,30 @@ func (r *sweep) chooseSource(res way, out *device) bool {
 	return r.blockIf(none, CodeNoAddress, "route", schema.LinkRef(out.name), func() string { return out.name + " has no address to send from" }, "address missing")
 }
 
+// addressed puts the link header of the way out in front of the packet.
+func (r *sweep) addressed(d *device) {
+	own := cells{}
+	if d.link.MAC != nil {
+		own = hardwareAddress(*d.link.MAC)
+	}
+	nh := r.p.dst()
+	if r.gateway.len() > 0 {
+		nh = r.gateway
+	}
+	r.p.setMACs(own, r.neighbourMAC(d, nh))
+}
+
 // leave is the way out by a link.
 func (r *sweep) leave(d *device) bool {
 	if !r.linkUp(d) {
 		return false
 	}
+	r.addressed(d)
+	if !r.egressHook(d) {
+		return false
+	}
 	if d.bridge {
 		return r.bridgeOut(d)
-	}
-	if !r.deviceHook(r.w.egress, d) {
-		return false
 	}
 	r.arrived = arrival{out: d}
 	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})

@@ -25,6 +25,7 @@ type sweep struct {
 	at               place
 	hook             hook
 	inBridge         bool
+	atEgress         bool
 	dry              bool // only find out what a chain would change
 	effect           bdd.Node
 	gateway          cells // of the route taken; no cells for none
@@ -52,11 +53,12 @@ type sweep struct {
 	sent, reached cells
 	gate          cells // the memory of gateway
 	t1, t2        cells
-	picks, sizes  []int // forks taken, and how many ways each has
-	given, asked  int   // how many were given to this run, how many it has met
-	way           way   // the way a packet of the host takes
-	many          bool  // the request is for many: a broadcast, a multicast
-	preDone       bool  // IP prerouting has run, by the detour from the bridge
+	picks, sizes  []int   // forks taken, and how many ways each has
+	given, asked  int     // how many were given to this run, how many it has met
+	way           way     // the way a packet of the host takes
+	many          bool    // the request is for many: a broadcast, a multicast
+	physOut       *device // the port by which a bridged packet is about to leave, while br_netfilter shows it to IP
+	preDone       bool    // IP prerouting has run, by the detour from the bridge
 	dest          string
 	arrived       arrival
 }
@@ -215,6 +217,8 @@ func (o *op) certain() bool {
 		return slices.Contains(certainCT, o.e.Key)
 	case opLookup:
 		return !o.set.dynamic
+	case opAny:
+		return !slices.ContainsFunc(o.any, func(a []op) bool { return slices.ContainsFunc(a, func(x op) bool { return !x.certain() }) })
 	case opIn:
 		return !slices.ContainsFunc(o.e.Ranges, func(x [2]schema.Bytes) bool { return len(x[0]) != int(o.e.Len) || len(x[1]) != int(o.e.Len) })
 	}
@@ -324,7 +328,7 @@ func (r *sweep) act(o *op, live bdd.Node) {
 	p := &r.p
 	if r.dry {
 		if o.code == opNotrack {
-			live = r.x.Diff(live, p.seen(r.x.Space))
+			live = r.trackless(live)
 		}
 		r.effect = r.x.Or(r.effect, live)
 		return
@@ -346,9 +350,17 @@ func (r *sweep) act(o *op, live bdd.Node) {
 			p.ct.at(ctMark, 4).merge(r.x.Space, r.x.And(live, p.has), m)
 		}
 	case opNotrack:
-		live = r.x.Diff(live, p.seen(r.x.Space))
+		live = r.trackless(live)
+		p.state[bitInvalid] = r.x.Diff(p.state[bitInvalid], live)
 		p.state[bitUntracked] = r.x.Or(p.state[bitUntracked], live)
 	}
+}
+
+// trackless are packets without an entry that are not untracked already: notrack works on those that conntrack has not seen,
+// and on those that it found invalid (nft_notrack_eval).
+func (r *sweep) trackless(live bdd.Node) bdd.Node {
+	s := r.x
+	return s.Diff(live, s.Diff(r.p.seen(s.Space), r.p.state[bitInvalid]))
 }
 
 func (r *sweep) metaSet(o *op, live bdd.Node) {

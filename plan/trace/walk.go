@@ -451,6 +451,9 @@ func (r *sweep) hidden(e *fate) bool {
 
 // told makes the texts of the stations that some packets come by.
 func (r *sweep) told(f Flow, pc bdd.Node, end fate) Result {
+	if both := r.x.And(pc, end.pc); both != bdd.False { // such as end this way
+		pc = both
+	}
 	vals, _ := r.x.Pick(pc, func(int) bool { return false })
 	of := func(v int) bool { return vals[v] }
 	res := Result{Flow: f, Verdict: end.verdict, Hops: make([]Hop, 0, len(r.log.stations))}
