@@ -103,6 +103,27 @@ func loaderOf(p string) string {
 	return nftLoader
 }
 
+// services load the files at boot, by loader.
+var services = map[string][]string{
+	"iptables-persistent": {"netfilter-persistent"}, "iptables-services": {"iptables", "ip6tables"}, "iptables.service": {"iptables"},
+	"ip6tables.service": {"ip6tables"}, nftLoader: {"nftables"},
+}
+
+// atBoot says which enabled service loads a file at boot; "" when none was seen, though an old init script or a hook may.
+func atBoot(s *schema.State, file string) string {
+	for _, unit := range services[loaderOf(file)] {
+		for f := range schema.Each[*schema.File](s) {
+			if ok, err := path.Match("/etc/systemd/system/*.wants/"+unit+".service", f.Path); ok && err == nil {
+				return unit + ".service is enabled and loads it at boot: " + f.Path
+			}
+		}
+	}
+	if loaderOf(file) == "ufw" {
+		return "ufw is enabled and loads it at boot: /etc/ufw/ufw.conf"
+	}
+	return ""
+}
+
 // persisted finds the line on disk that says the same as a live rule, counting from 1: it comes back at boot.
 func persisted(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.Rule) (file string, line int) {
 	if !t.Legacy && !t.Compat {

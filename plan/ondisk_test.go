@@ -65,6 +65,10 @@ func TestPersisted(t *testing.T) {
 	if o, _ := ownerOf(onDisk(map[string]string{"/etc/iptables/rules.v4": save}), table, policy, nil); o.Name != "iptables-persistent" || !strings.Contains(o.Evidence[0], "rules.v4 line 2") {
 		t.Errorf("owner of the saved policy: %v", o)
 	}
+	enabled := onDisk(map[string]string{"/etc/iptables/rules.v4": save, "/etc/systemd/system/multi-user.target.wants/netfilter-persistent.service": "[Unit]\n"})
+	if o, _ := ownerOf(enabled, table, policy, nil); o.Confidence != high || !strings.Contains(o.Evidence[1], "netfilter-persistent.service is enabled") {
+		t.Errorf("owner of a policy that an enabled service loads: %v", o)
+	}
 	table, policy = &schema.Table{Family: "inet", Name: "f"}, &schema.Chain{Name: "c", Hook: "forward", Policy: "drop"}
 	if o, _ := ownerOf(onDisk(map[string]string{"/etc/nftables.conf": "table inet f {\n chain c {\n  type filter hook forward priority 0; policy drop;\n }\n}\n"}), table, policy, nil); o.Name != nftLoader {
 		t.Errorf("owner of the saved policy: %v", o)

@@ -60,9 +60,18 @@ func recognise(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.R
 		}
 	}
 	if path, line := persisted(s, t, c, rule); path != "" {
-		return Owner{loaderOf(path), medium, []string{fmt.Sprintf("%s line %d has the same rule", path, line)}}, signature{}
+		return loadedBy(s, path, fmt.Sprintf("%s line %d has the same rule", path, line)), signature{}
 	}
 	return Owner{"unknown", low, []string{nobody(s, t, c)}}, signature{}
+}
+
+// loadedBy is who loads a file that has what is live.
+func loadedBy(s *schema.State, path, seen string) Owner {
+	o := Owner{loaderOf(path), medium, []string{seen}}
+	if boot := atBoot(s, path); boot != "" {
+		o.Confidence, o.Evidence = high, append(o.Evidence, boot)
+	}
+	return o
 }
 
 // nobody says what was looked for in vain.
@@ -180,7 +189,7 @@ func policyOwner(s *schema.State, t *schema.Table, c *schema.Chain) (Owner, sign
 		return sig.confirmed(s, t, c, nil, seen), sig
 	}
 	if path, line := savedPolicy(s, t, c); path != "" {
-		return Owner{loaderOf(path), medium, []string{fmt.Sprintf("%s line %d sets the same policy", path, line)}}, signature{}
+		return loadedBy(s, path, fmt.Sprintf("%s line %d sets the same policy", path, line)), signature{}
 	}
 	return Owner{"unknown", low, []string{"of the managers whose chains hang in it, none sets policies, and no file does"}}, signature{}
 }

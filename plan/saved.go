@@ -190,10 +190,15 @@ func (h *healer) savedFinding(family string, s savedRule, breaks []string) {
 	c := culprit{table: t, chain: t.Chains[0], base: t.Chains[0], rule: t.Chains[0].Rules[0]}
 	f := &Finding{
 		Code: "VN413", Severity: "warning", Object: fmt.Sprintf("%s:%d", s.file.Path, s.line+1), Breaks: breaks,
-		Title:    fmt.Sprintf("a saved rule will block at the next boot: %s:%d: %s", s.file.Path, s.line+1, s),
 		Owner:    &Owner{loaderOf(s.file.Path), high, []string{s.file.Path}},
 		Evidence: []string{"the line has no live twin: somebody deleted the rule and left the file"},
 	}
+	when, boot := "will block at the next boot", atBoot(h.r.live, s.file.Path)
+	if boot == "" {
+		when, boot = "would block when it is loaded", "no enabled service was seen that loads the file"
+	}
+	f.Title = fmt.Sprintf("a saved rule %s: %s: %s", when, f.Object, s)
+	f.Evidence = append(f.Evidence, boot)
 	fix := Fix{Title: "take the line out of the file, with a copy kept"}
 	switch why := h.notGoverned(c); {
 	case h.r.Settings.Foreign == "report":

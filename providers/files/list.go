@@ -44,6 +44,9 @@ func Signs() []string {
 		"/run/docker.pid", "/run/firewalld.pid", "/run/libvirtd.pid", "/run/virtnetworkd.pid", "/run/fail2ban/fail2ban.pid",
 		"/run/sshguard.pid", "/run/lfd.pid", "/run/pve-firewall.pid", "/run/NetworkManager/NetworkManager.pid",
 	}
+	for _, unit := range []string{"nftables", "netfilter-persistent", "iptables", "ip6tables"} {
+		out = append(out, "/etc/systemd/system/*.wants/"+unit+".service") // there when it is enabled (systemctl(1))
+	}
 	for _, unit := range []string{
 		"docker", "firewalld", "libvirtd", "virtnetworkd", "fail2ban", "crowdsec-firewall-bouncer", "sshguard", "kubelet", "k3s",
 		"tailscaled", "mullvad-daemon", "nordvpnd", "ivpn-service", "expressvpn", "expressvpn-service", "incus", "snap.lxd.daemon",
@@ -96,7 +99,11 @@ func (p *Provider) readSigns(seen map[string]bool) []schema.Object {
 			if seen[path] {
 				continue
 			}
-			if info, err := os.Stat(filepath.Join(p.root, path)); err != nil || info.Size() > maxSign {
+			target, err := p.target(path)
+			if err != nil {
+				continue
+			}
+			if info, err := os.Stat(target); err != nil || info.Size() > maxSign {
 				continue
 			}
 			f, err := p.read(path)

@@ -3,6 +3,7 @@ package files
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"testing"
 
@@ -23,6 +24,11 @@ func TestReadAll(t *testing.T) {
 	d.write("/run/docker.pid", fmt.Sprintln(os.Getpid()), 0o644)
 	d.write("/run/firewalld.pid", "2147483646\n", 0o644) // beyond any pid_max
 	d.write("/run/libvirtd.pid", "x\n", 0o644)
+	d.write("/lib/systemd/system/nftables.service", "[Unit]\n", 0o644)
+	d.write("/etc/systemd/system/sysinit.target.wants/other.service", "[Unit]\n", 0o644)
+	if err := os.Symlink("/lib/systemd/system/nftables.service", filepath.Join(d.root, "/etc/systemd/system/sysinit.target.wants/nftables.service")); err != nil {
+		t.Fatal(err)
+	}
 	all, err := d.p.Read(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -33,7 +39,7 @@ func TestReadAll(t *testing.T) {
 	}
 	want := []string{
 		"/etc/iptables/rules.v4", "/etc/nftables.conf", "/etc/nftables.d/a.nft", "/etc/nftables.d/b.nft", "/etc/more.nft",
-		"/etc/ufw/ufw.conf", "/run/docker.pid",
+		"/etc/ufw/ufw.conf", "/run/docker.pid", "/etc/systemd/system/sysinit.target.wants/nftables.service",
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("read %q, want %q", got, want)
