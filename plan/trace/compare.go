@@ -269,7 +269,7 @@ func (c *comparison) regions(d *differ) []bdd.Node {
 	}
 	var each []bdd.Node
 	for _, ru := range d.rules {
-		each = append(each, c.x.Exists(c.match(ru), c.volatile))
+		each = append(each, c.x.Exists(c.x.And(c.match(ru), c.possible), c.volatile))
 	}
 	if len(each) <= apart {
 		return each
@@ -345,8 +345,10 @@ func (x *space) literals(a bdd.Node) map[int]bool {
 }
 
 // inWords leaves of a set what there are words for: packets that some packet of it looks like.
-func (c *comparison) inWords(set bdd.Node) bdd.Node {
-	as := c.aspects()
+func (c *comparison) inWords(set bdd.Node) bdd.Node { return c.only(c.aspects(), set) }
+
+// only leaves of a set some aspects.
+func (c *comparison) only(as []aspect, set bdd.Node) bdd.Node {
 	return c.x.Exists(set, func(v int) bool {
 		return !slices.ContainsFunc(as, func(a aspect) bool { return v >= a.first && v < a.first+a.bits })
 	})
@@ -387,7 +389,7 @@ func (o *opener) names(st *stage) []string {
 			}
 		}
 		for n, d := range w.devices {
-			if len(w.devices) <= fewLinks || st.hook == forward && d.forwarding >= 0 && d.forwarding != w.forward[0] {
+			if len(w.devices) <= fewLinks || d.bridge && o.shownOtherwise(n) || st.hook == forward && d.forwarding >= 0 && d.forwarding != w.forward[0] {
 				seen[n] = true
 			}
 		}
@@ -399,6 +401,12 @@ func (o *opener) names(st *stage) []string {
 	}
 	delete(seen, "")
 	return slices.Sorted(maps.Keys(seen))
+}
+
+// shownOtherwise tells whether a bridge's packets are shown to IP in one state only.
+func (o *opener) shownOtherwise(br string) bool {
+	a, b := o.before.devices[br], o.after.devices[br]
+	return a != nil && b != nil && (o.before.callsIP(a, false) != o.after.callsIP(b, false) || o.before.callsIP(a, true) != o.after.callsIP(b, true))
 }
 
 // mentions gathers the names of interfaces that the rules of a table look for; all is true when they look at more of an
@@ -425,8 +433,14 @@ func (c *chain) mentions(ru *rule, seen map[string]bool) (all bool) {
 				held = int(o.dreg)
 			case "iif", "oif", "iifgroup", "oifgroup", "iifkind", "oifkind", "iiftype", "oiftype", "ibrname", "obrname", "physin", "physout":
 				return true
+			default:
+				if int(o.dreg) == held {
+					held = -1
+				}
 			}
 		case held < 0:
+		case int(o.dreg) == held && slices.Contains(loads, o.code):
+			held = -1
 		case o.code == opLookup:
 			for _, e := range o.set.s.Elements {
 				seen[nameIn(e.Key, held-int(o.sreg))] = true
@@ -440,6 +454,9 @@ func (c *chain) mentions(ru *rule, seen map[string]bool) (all bool) {
 	}
 	return false
 }
+
+// loads are the ops that put something else into a register.
+var loads = []opcode{opPayload, opCT, opRT, opExthdr, opForeseen, opImm, opBitwise, opShift, opOrder}
 
 // nameIn reads the name of an interface that begins at an offset of a key.
 func nameIn(key []byte, off int) string {

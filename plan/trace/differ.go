@@ -14,6 +14,7 @@ type differ struct {
 	sets   map[[2]*schema.Set]bool
 	routes bool // addresses or routes differ: what asks for them may answer otherwise
 	rules  []changed
+	nat    bool // the chains are those of NAT: only first packets come to them, and what counts is how they are translated
 	// whole says that something differs that no rule holds: a policy, or which chains there are.
 	whole bool
 }
@@ -40,6 +41,10 @@ func (d *differ) bases(before, after []*base) {
 
 // unlike compares hooks that do not have the same base chains. One that is new and only stops packets opens nothing.
 func (d *differ) unlike(before, after []*base) {
+	if d.nat {
+		d.translators(before, after)
+		return
+	}
 	var known []*base
 	for _, b := range after {
 		if slices.ContainsFunc(before, func(a *base) bool { return a.id == b.id }) || b.c.writes {
@@ -51,6 +56,25 @@ func (d *differ) unlike(before, after []*base) {
 		return
 	}
 	d.bases(before, known)
+}
+
+// translators compares chains of NAT. Of one that only one side has, every rule is another.
+func (d *differ) translators(before, after []*base) {
+	for _, pair := range [][2][]*base{{before, after}, {after, before}} {
+		for _, b := range pair[0] {
+			i := slices.IndexFunc(pair[1], func(a *base) bool { return a.id == b.id && a.c.c.Priority == b.c.c.Priority && a.drop == b.drop })
+			switch {
+			case i >= 0:
+				d.chain(b.c, pair[1][i].c)
+			case b.drop:
+				d.whole = true
+			default:
+				for k := range b.c.rules {
+					d.rules = append(d.rules, changed{b.c, k})
+				}
+			}
+		}
+	}
 }
 
 // chain compares two chains, and those that their rules lead to.

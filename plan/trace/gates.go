@@ -27,6 +27,53 @@ func (o *opener) switched(v6 bool) bool {
 	return false
 }
 
+// unshown lists the bridges whose packets IP's rules saw before and do not see after.
+func (o *opener) unshown(v6 bool) []string {
+	var out []string
+	for n, d := range o.after.devices {
+		if was := o.before.devices[n]; was != nil && was.bridge && o.before.callsIP(was, v6) && d.bridge && !o.after.callsIP(d, v6) {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// across finds what IP's rules stopped on its way over a bridge, and stop no more.
+func (o *opener) across(br string, v6 bool) error {
+	for _, st := range o.stages() {
+		if st.bridged || st.nat || st.dev != "" || st.v6 != v6 || st.hook != prerouting && st.hook != forward && st.hook != postrouting {
+			continue
+		}
+		st.name = "bridge forward"
+		c := o.comparison(st)
+		pc := bdd.True
+		for _, first := range []int{varIn, varOut} {
+			in := first == varIn
+			if in && st.hook == postrouting || !in && st.hook == prerouting {
+				continue
+			}
+			f := c.a.ifaces(o.before, first)
+			f.each(c.x, func(is bdd.Node, d *device) {
+				if d.name == br {
+					pc = c.x.And(pc, is)
+				}
+			})
+		}
+		c.fixed = c.x.literals(pc)
+		pc = c.x.And(pc, c.possible)
+		as := slices.DeleteFunc(c.aspects(), func(a aspect) bool { return a.kind == aspectIface })
+		lost := c.only(as, c.x.Diff(pc, c.run(0, pc).passed))
+		o.tell(c, as, "across "+br+" ", c.unasked(lost))
+		err := c.x.Err()
+		o.space.Reset()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // routed keeps, of what the chains of the forward hook opened, the packets that come to it, and adds those that a switch
 // brings to it now.
 func (c *comparison) routed(opened bdd.Node) bdd.Node {
@@ -76,16 +123,19 @@ func (f *ifaces) each(x *space, do func(is bdd.Node, d *device)) {
 	do(f.is(x, len(f.devs)), elsewhere)
 }
 
-// wanted are the packets of the stage that somebody asks for. Of an interface in no list it is not known that somebody does,
-// unless every interface will do.
-func (c *comparison) wanted() bdd.Node {
-	all := bdd.False
+// unasked takes out of a set what somebody asks for. Of an interface in no list it is not known that somebody does, unless
+// every interface will do.
+func (c *comparison) unasked(set bdd.Node) bdd.Node {
+	if set == bdd.False {
+		return set
+	}
+	r := c.sweep(c.o.after, c.x.literals(set)) // what all packets of the set share rules out most boxes at once
 	for _, a := range c.o.asked {
 		if c.isHere(a.Hook) {
-			all = c.x.Or(all, c.box(a.Box))
+			set = c.x.Diff(set, c.box(r, a.Box))
 		}
 	}
-	return all
+	return set
 }
 
 // isHere tells whether packets of a hook pass the stage. A link of a bridge sees what the bridge's hooks do.
@@ -100,32 +150,48 @@ func (c *comparison) isHere(name string) bool {
 }
 
 // box is a Box as a set.
-func (c *comparison) box(b Box) bdd.Node {
+func (c *comparison) box(r *sweep, b Box) bdd.Node {
 	if b.Empty || !b.Exact || c.st.v6 && !b.V6 || !c.st.v6 && !b.V4 {
 		return bdd.False
 	}
-	x := c.x
-	r := c.sweep(c.o.after, nil)
-	is := x.And(c.through(b.IIF, r.p.in, r.p.inAny), c.through(b.OIF, r.p.out, r.p.outAny))
-	proto := bdd.True
-	if b.Proto != "" {
-		n, ok := protoNumber(b.Proto, c.st.v6)
-		if !ok {
-			return bdd.False
-		}
-		proto = r.p.layer4.equal(x, []byte{n})
-	}
-	state := bdd.True
-	if b.CT != 0 {
-		state = bdd.False
-		for i := range stateBits {
-			if b.CT&(1<<i) != 0 {
-				state = x.Or(state, x.Var(varState+i))
-			}
+	is := bdd.True
+	for _, part := range []func() bdd.Node{ // what rules most out comes first
+		func() bdd.Node { return c.through(b.IIF, r.p.in, r.p.inAny) },
+		func() bdd.Node { return c.through(b.OIF, r.p.out, r.p.outAny) },
+		func() bdd.Node { return c.proto(b.Proto, r.p.layer4) },
+		func() bdd.Node { return c.prefixes(b.Src, r.p.src()) },
+		func() bdd.Node { return c.ports(b.SPort, r.p.sport()) },
+		func() bdd.Node { return c.prefixes(b.Dst, r.p.dst()) },
+		func() bdd.Node { return c.ports(b.DPort, r.p.dport()) },
+		func() bdd.Node { return c.states(b.CT) },
+	} {
+		if is = c.x.And(is, part()); is == bdd.False {
+			break
 		}
 	}
-	for _, part := range []bdd.Node{proto, state, c.prefixes(b.Dst, r.p.dst()), c.ports(b.DPort, r.p.dport()), c.prefixes(b.Src, r.p.src()), c.ports(b.SPort, r.p.sport())} {
-		is = x.And(is, part)
+	return is
+}
+
+func (c *comparison) proto(name string, layer4 cells) bdd.Node {
+	if name == "" {
+		return bdd.True
+	}
+	n, ok := protoNumber(name, c.st.v6)
+	if !ok {
+		return bdd.False
+	}
+	return layer4.equal(c.x, []byte{n})
+}
+
+func (c *comparison) states(mask uint32) bdd.Node {
+	if mask == 0 {
+		return bdd.True
+	}
+	is := bdd.False
+	for i := range stateBits {
+		if mask&(1<<i) != 0 {
+			is = c.x.Or(is, c.x.Var(varState+i))
+		}
 	}
 	return is
 }

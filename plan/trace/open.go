@@ -29,7 +29,8 @@ const mostOpenings = 8
 
 // Opened gives the packets that the hooks of after let through and those of before do not, but for those asked for: at
 // every hook of IP, of bridges and of devices, in the words of the packets as they are there. What counts beside the rules is
-// forwarding (of all and of each link) and whether bridged packets are shown to IP.
+// forwarding (of all and of each link) and whether bridged packets are shown to IP. Where a rule differs that changes packets
+// (marks, notrack, NAT), those it is about count as let through anew: what comes later may decide otherwise.
 //
 // It says too much rather than too little: a packet listed may die at another hook, or be none that can be; one that is
 // not listed goes where it went before. A match that nobody can foresee counts as holding where that would open something,
@@ -40,6 +41,13 @@ func Opened(before, after *Walker, asked []Asked) ([]Opening, error) {
 	for _, st := range o.stages() {
 		if err := o.stage(st); err != nil {
 			return nil, fmt.Errorf("compare what passes %s: %w", st.name, err)
+		}
+	}
+	for f := range 2 {
+		for _, br := range o.unshown(f == 1) {
+			if err := o.across(br, f == 1); err != nil {
+				return nil, fmt.Errorf("compare what crosses %s: %w", br, err)
+			}
 		}
 	}
 	return joined(o.list), nil
@@ -61,12 +69,13 @@ type said struct {
 }
 
 // stage is a part of a hook between whose chains nothing but rules touches a packet: NAT, and the detour that bridged packets
-// take to IP, begin another.
+// take to IP, begin another. The chains of NAT are a stage of their own.
 type stage struct {
 	name    string
 	hook    hook
 	v6      bool
 	bridged bool
+	nat     bool
 	dev     string // of ingress and egress
 	side    [2][]entry
 }
@@ -74,30 +83,59 @@ type stage struct {
 // stages lists those of both states that hold chains.
 func (o *opener) stages() []*stage {
 	var out []*stage
-	add := func(name string, h hook, v6, bridged bool, dev string, a, b [][]entry) {
-		x, y := segments(a), segments(b)
-		for i := range max(len(x), len(y)) {
-			st := &stage{name: name, hook: h, v6: v6, bridged: bridged, dev: dev}
-			if i < len(x) {
-				st.side[0] = x[i]
-			}
-			if i < len(y) {
-				st.side[1] = y[i]
-			}
-			out = append(out, st)
+	add := func(st stage, a, b [][]entry) {
+		out = append(out, st.cut(a, b)...)
+		if unordered(a) || unordered(b) {
+			out = append(out, st.cut(turned(a), turned(b))...)
 		}
 	}
 	for f := range 2 {
 		for h := range hooks {
-			add(hookNames[h], h, f == 1, false, "", o.before.groups[f][h], o.after.groups[f][h])
-			add("bridge "+hookNames[h], h, f == 1, true, "", o.before.bridge[h], o.after.bridge[h])
+			name := hookNames[h]
+			add(stage{name: name, hook: h, v6: f == 1}, o.before.groups[f][h], o.after.groups[f][h])
+			add(stage{name: name, hook: h, v6: f == 1, nat: true}, o.before.nat[f][h], o.after.nat[f][h])
+			add(stage{name: "bridge " + name, hook: h, v6: f == 1, bridged: true}, o.before.bridge[h], o.after.bridge[h])
 		}
 		for _, dev := range bothKeys(o.before.ingress, o.after.ingress) {
-			add("ingress "+dev, prerouting, f == 1, false, dev, o.before.ingress[dev], o.after.ingress[dev])
+			add(stage{name: "ingress " + dev, hook: prerouting, v6: f == 1, dev: dev}, o.before.ingress[dev], o.after.ingress[dev])
 		}
 		for _, dev := range bothKeys(o.before.egress, o.after.egress) {
-			add("egress "+dev, postrouting, f == 1, false, dev, o.before.egress[dev], o.after.egress[dev])
+			add(stage{name: "egress " + dev, hook: postrouting, v6: f == 1, dev: dev}, o.before.egress[dev], o.after.egress[dev])
 		}
+	}
+	return out
+}
+
+// cut makes the stages of a hook.
+func (st stage) cut(before, after [][]entry) []*stage {
+	a, b := segments(before), segments(after)
+	out := make([]*stage, max(len(a), len(b)))
+	for i := range out {
+		one := st
+		if i < len(a) {
+			one.side[0] = a[i]
+		}
+		if i < len(b) {
+			one.side[1] = b[i]
+		}
+		out[i] = &one
+	}
+	return out
+}
+
+// unordered tells whether entries of equal priority, of which nobody knows which comes first, may influence each other.
+func unordered(groups [][]entry) bool {
+	return slices.ContainsFunc(groups, func(g []entry) bool {
+		return len(g) > 1 && slices.ContainsFunc(g, func(e entry) bool { return e.kind != entryChain || e.base.c.writes })
+	})
+}
+
+// turned is the other order of entries of equal priority. Of three, two of six orders are looked at.
+func turned(groups [][]entry) [][]entry {
+	out := make([][]entry, len(groups))
+	for i, g := range groups {
+		out[i] = slices.Clone(g)
+		slices.Reverse(out[i])
 	}
 	return out
 }
@@ -144,15 +182,15 @@ func (st *stage) chains(side int) []*base {
 
 // stage compares one stage.
 func (o *opener) stage(st *stage) error {
-	d := &differ{chains: map[[2]*chain]bool{}, sets: map[[2]*schema.Set]bool{}, routes: o.routes}
+	d := &differ{chains: map[[2]*chain]bool{}, sets: map[[2]*schema.Set]bool{}, routes: o.routes, nat: st.nat}
 	d.bases(st.chains(0), st.chains(1))
-	routed := st.hook == forward && !st.bridged
+	routed := st.hook == forward && !st.bridged && !st.nat
 	if !d.whole && len(d.rules) == 0 && !(routed && o.switched(st.v6)) {
 		return nil
 	}
 	c := o.comparison(st)
 	defer o.space.Reset()
-	o.tell(c, c.x.Diff(c.compared(d), c.wanted()))
+	o.tell(c, c.aspects(), "", c.unasked(c.compared(d)))
 	return c.x.Err()
 }
 
@@ -160,7 +198,10 @@ func (o *opener) stage(st *stage) error {
 func (c *comparison) compared(d *differ) bdd.Node {
 	opened := bdd.False
 	for _, pc := range c.regions(d) {
-		opened = c.x.Or(opened, c.opened(pc))
+		if !c.st.nat {
+			pc = c.opened(pc)
+		}
+		opened = c.x.Or(opened, c.x.And(pc, c.possible))
 	}
 	if c.st.hook == forward && !c.st.bridged {
 		opened = c.routed(opened)
@@ -168,18 +209,17 @@ func (c *comparison) compared(d *differ) bdd.Node {
 	return c.inWords(opened)
 }
 
-// tell puts a set into words.
-func (o *opener) tell(c *comparison, set bdd.Node) {
+// tell puts a set into words, and others in front of them.
+func (o *opener) tell(c *comparison, as []aspect, front string, set bdd.Node) {
 	if set == bdd.False || c.x.Err() != nil {
 		return
 	}
-	as := c.aspects()
-	total := c.x.Share(c.inWords(c.possible))
+	total := c.x.Share(c.only(as, c.possible))
 	parts, whole := slabs(c.x.Space, set, as, mostOpenings)
 	rest := set
 	add := func(part bdd.Node, text string, placed bool) {
 		o.list = append(o.list, said{Opening{
-			Hook: c.st.name, Packets: text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
+			Hook: c.st.name, Packets: front + text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
 		}, c.st.v6, placed})
 	}
 	for _, p := range parts {
@@ -200,6 +240,9 @@ func (o *opener) tell(c *comparison, set bdd.Node) {
 func joined(all []said) []Opening {
 	var out []Opening
 	for i, f := range all {
+		if slices.ContainsFunc(all[:i], func(g said) bool { return g.v6 == f.v6 && g.Hook == f.Hook && g.Packets == f.Packets }) {
+			continue // in the other order of equals too
+		}
 		twin := func(g said) bool { return g.Hook == f.Hook && g.Packets == f.Packets && g.v6 != f.v6 }
 		switch k := slices.IndexFunc(all, twin); {
 		case f.placed:

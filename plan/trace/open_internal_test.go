@@ -1,7 +1,10 @@
 package trace
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
+	"net/netip"
+	"regexp"
 	"slices"
 	"testing"
 
@@ -52,8 +55,8 @@ func TestOpenedIsAllThatOpens(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	hookOf := map[string]hook{"forward": forward, "input": input, "output": output, "prerouting": prerouting, "postrouting": postrouting}
-	something := 0
-	for n := range 100 {
+	something, large := 0, 0
+	for n := range 50 {
 		g := &rules{r: rand.New(rand.NewPCG(seed, uint64(n)))}
 		v6 := g.r.IntN(4) == 0
 		h := g.one("forward", "input", "output", "prerouting", "postrouting")
@@ -63,7 +66,7 @@ func TestOpenedIsAllThatOpens(t *testing.T) {
 		s.Put(g.table("inet", "x", h, v6))
 		s.Put(g.table(map[bool]string{true: "ip6", false: "ip"}[v6], "y", h, v6))
 		other := g.mutant(s, v6)
-		o := &opener{before: New(s), after: New(other), space: bdd.New(0)}
+		o := &opener{before: New(s), after: New(other), space: bdd.New(1 << 19)}
 		for _, st := range o.stages() {
 			if st.hook != hookOf[h] || st.v6 != v6 || st.bridged || len(st.chains(0)) == 0 {
 				continue
@@ -74,8 +77,9 @@ func TestOpenedIsAllThatOpens(t *testing.T) {
 			c := o.comparison(st)
 			found := c.compared(d)
 			all := c.compared(&differ{whole: true})
-			if err := o.space.Err(); err != nil {
-				t.Fatal(err)
+			if o.space.Err() != nil {
+				large++
+				continue
 			}
 			if found != bdd.False {
 				something++
@@ -90,10 +94,108 @@ func TestOpenedIsAllThatOpens(t *testing.T) {
 			}
 			was, _ := o.before.hookSet(c.a, st.hook, v6, false, c.possible)
 			is, _ := o.after.hookSet(c.a, st.hook, v6, false, c.possible)
-			if want := c.inWords(c.x.Diff(is, was)); found != want {
+			if want := c.inWords(c.x.Diff(is, was)); found != want && o.space.Err() == nil {
 				t.Fatalf("seed %d, pair %d, hook %s: %s is opened, found %s", seed, n, h, witness(o.space, c.aspects(), want), witness(o.space, c.aspects(), found))
 			}
 		}
 	}
-	t.Logf("%d pairs open something", something)
+	t.Logf("%d pairs open something, %d are too large to compare over all packets", something, large)
+	if large > 25 {
+		t.Errorf("%d of 50 pairs are too large to compare", large)
+	}
+}
+
+var hopPacket = regexp.MustCompile(`^(\S+) > (\S+) (tcp|udp)(?: (\S+))?(?: in (\S+))?(?: out (\S+))?$`)
+
+// assignment is a hop's packet in the variables of a stage.
+func (c *comparison) assignment(t *testing.T, h *Hop) map[int]bool {
+	t.Helper()
+	m := hopPacket.FindStringSubmatch(h.Packet)
+	if m == nil {
+		t.Fatalf("packet %q", h.Packet)
+	}
+	vals := map[int]bool{}
+	set := func(first int, b []byte) {
+		for i := range 8 * len(b) {
+			vals[first+i] = b[i/8]&(0x80>>(i&7)) != 0
+		}
+	}
+	src, dst := netip.MustParseAddrPort(m[1]), netip.MustParseAddrPort(m[2])
+	set(varSrc, src.Addr().AsSlice())
+	set(varDst, dst.Addr().AsSlice())
+	set(varSPort, binary.BigEndian.AppendUint16(nil, src.Port()))
+	set(varDPort, binary.BigEndian.AppendUint16(nil, dst.Port()))
+	set(varProto, []byte{map[string]byte{"tcp": protoTCP, "udp": protoUDP}[m[3]]})
+	vals[varState+map[string]int{"new": bitNew, "established": bitEstablished, "invalid": bitInvalid, "untracked": bitUntracked, "": bitNew}[m[4]]] = true
+	for first, name := range map[int]string{varIn: m[5], varOut: m[6]} {
+		if i := slices.Index(c.a.names, name); i >= 0 {
+			set(first, []byte{byte(i >> 8), byte(i)})
+		}
+	}
+	return vals
+}
+
+// TestOpenedHoldsWhatWalksThrough: a packet that a walk loses in one state and not in the other is in the opening at the hook
+// where it was lost, or a rule in front of that now writes into packets.
+func TestOpenedHoldsWhatWalksThrough(t *testing.T) {
+	t.Parallel()
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	through := 0
+	for n := range 400 {
+		g := &rules{r: rand.New(rand.NewPCG(seed, uint64(n)))}
+		s := smallHost()
+		for _, k := range []string{"net.ipv4.ip_forward", "net.ipv6.conf.all.forwarding"} {
+			s.Put(&schema.Sysctl{Key: k, Value: "1"})
+		}
+		s.Put(&schema.Route{Table: 254, Dst: netip.MustParsePrefix("10.20.0.0/24"), Link: "virbr-lab", Proto: new(uint8(2))})
+		s.Put(g.table("inet", "x", g.one("forward", "prerouting", "postrouting"), false))
+		s.Put(g.table("ip", "y", "forward", false))
+		other := g.mutant(s, false)
+		o := &opener{before: New(s), after: New(other), space: bdd.New(0)}
+		for range 40 {
+			f := Flow{
+				From: "eno1", Proto: g.one("tcp", "udp"), SrcPort: binary.BigEndian.Uint16(g.port()), DstPort: binary.BigEndian.Uint16(g.port()),
+				Src: netip.MustParseAddr(g.one("203.0.113.10", "203.0.113.11")), Dst: netip.MustParseAddr(g.one("10.20.0.11", "10.20.0.12")),
+			}
+			if g.r.IntN(2) == 0 {
+				f.From, f.Src, f.Dst = "virbr-lab", f.Dst, f.Src
+			}
+			was := o.before.Walk(f)
+			if was.Verdict != Block || was.Decider.Code != "" || o.after.Walk(f).Verdict != Pass {
+				continue
+			}
+			through++
+			if !o.holds(t, was.Decider) {
+				t.Fatalf("seed %d, pair %d: %+v is let through now and not found\n%s: %s\nbefore\n%s\nafter\n%s", seed, n, f, was.Decider.Stage, was.Decider.Packet, dump(s), dump(other))
+			}
+		}
+	}
+	t.Logf("%d flows got through", through)
+}
+
+// holds tells whether the packet of a hop is in the opening at its hook, or something is opened at a hook before it.
+func (o *opener) holds(t *testing.T, h *Hop) bool {
+	t.Helper()
+	for _, st := range o.stages() {
+		if st.v6 || st.bridged || st.dev != "" || st.nat {
+			continue
+		}
+		d := &differ{chains: map[[2]*chain]bool{}, sets: map[[2]*schema.Set]bool{}}
+		d.bases(st.chains(0), st.chains(1))
+		o.space.Reset()
+		c := o.comparison(st)
+		found := c.compared(d)
+		if st.name != h.Stage {
+			if found != bdd.False && c.writes {
+				return true
+			}
+			continue
+		}
+		vals := c.assignment(t, h)
+		if o.space.Eval(found, func(v int) bool { return vals[v] }) {
+			return true
+		}
+	}
+	return false
 }

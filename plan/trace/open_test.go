@@ -131,6 +131,19 @@ func TestOpened(t *testing.T) {
 			"legacy", lab + "*filter legacy\n:FORWARD DROP\n", lab + "*filter legacy\n:FORWARD DROP\n-A FORWARD -d 10.20.0.11/32 -j ACCEPT", nil,
 			[]string{"forward: to 10.20.0.11"},
 		},
+		{
+			"what crosses a bridge is no more shown to IP", lab + "sysctl net.bridge.bridge-nf-call-iptables=1\n*filter\n:FORWARD DROP\n-A FORWARD -d 10.20.0.11/32 -j ACCEPT",
+			lab + "sysctl net.bridge.bridge-nf-call-iptables=0\n*filter\n:FORWARD DROP\n-A FORWARD -d 10.20.0.11/32 -j ACCEPT",
+			[]string{"bridge forward: from 10.20.0.0/25"},
+			[]string{"bridge forward: across virbr-lab from != 10.20.0.0/25 to != 10.20.0.11"},
+		},
+		{
+			"a port that leads elsewhere", lab + masq, lab + masq + "-A PREROUTING -i eno1 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22", nil,
+			[]string{"prerouting: in eno1 tcp dport 2222 in IPv4"},
+		},
+		{
+			"masquerading", lab, lab + masq, nil, []string{"postrouting: from 10.20.0.0/24 to != 10.20.0.0/24"},
+		},
 		{"more drops open nothing", lab + "*filter\n", lab + "*filter\n:FORWARD DROP\n-A FORWARD -i virbr-lab -j ACCEPT\n*inet x\n:in filter input 0 drop", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
