@@ -106,6 +106,7 @@ type Rule struct {
 //	masq       SReg port min, SReg2 port max, Flags
 //	redir      SReg port min, SReg2 port max, Flags
 //	netmap     Data prefix address, Data2 mask, Op   lowered NETMAP
+//	hops       Op ("set","inc","dec"), Data (one byte)   lowered TTL and HL
 //	rt         Key ("classid","nexthop4","nexthop6","tcpmss") -> DReg
 //	exthdr     Op ("ipv6","tcpopt","ip","sctp"), Type, Offset, Len, Flags -> DReg; exthdr_w: SReg (a write)
 //	reject     Type, Code

@@ -368,7 +368,7 @@ func (b *boxer) expr(e *schema.Expr) {
 		b.ranges(b.regs[e.SReg], e.Ranges, e.Op == "neq")
 	case "lookup":
 		b.lookup(e)
-	case "immediate", "reject", "nat", "masq", "redir", "netmap", "notrack", "payload_w", "queue", "xttarget", "objref":
+	case "immediate", "reject", "nat", "masq", "redir", "netmap", "hops", "notrack", "payload_w", "queue", "xttarget", "objref":
 	case "xtmatch":
 		b.box.Exact = b.box.Exact && e.Key == "comment"
 	case "fib", "rt", "exthdr", "numgen", "hash", "socket", "byteorder", "osf":

@@ -297,3 +297,17 @@ func (c cells) subtractOne(x *space) {
 		borrow = x.Diff(borrow, b)
 	}
 }
+
+// invert turns every bit round.
+func (c cells) invert(x *space) {
+	for i := range 8 * c.len() {
+		c.setBit(i, x.Not(c.bit(x.Space, i)))
+	}
+}
+
+// constant makes cells of bytes.
+func constant(b []byte) cells {
+	c := newCells(len(b))
+	c.put(b)
+	return c
+}

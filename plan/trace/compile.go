@@ -67,6 +67,7 @@ const (
 	opMasq                     //
 	opRedir                    //
 	opNetmap                   //
+	opHops                     // TTL and HL
 	opBlurMark                 // a target that writes marks in a way not understood
 	opUnmodelled               // an effect nobody can foresee
 	opBreak                    // never matches
@@ -169,7 +170,7 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 			c.spreadOps(root, alternative)
 		}
 		switch o.code {
-		case opMetaSet, opCTSet, opPayloadW, opNotrack, opBlurMark:
+		case opMetaSet, opCTSet, opPayloadW, opNotrack, opHops, opBlurMark:
 			root.writes = true
 		case opUnmodelled:
 			root.writes, root.drops = true, true
@@ -205,7 +206,7 @@ var harmless = []string{
 
 // harmlessTargets are targets of iptables without a verdict whose writes the image does not know anyway (iptables-extensions(8)).
 var harmlessTargets = []string{
-	"LOG", "NFLOG", "ULOG", "TRACE", "CHECKSUM", "TCPMSS", "CLASSIFY", "TOS", "DSCP", "TTL", "HL", "ECN", "AUDIT", "LED",
+	"LOG", "NFLOG", "ULOG", "TRACE", "CHECKSUM", "TCPMSS", "CLASSIFY", "AUDIT", "LED",
 	"IDLETIMER", "RATEEST", "SECMARK", "CONNSECMARK", "TCPOPTSTRIP", "TEE", "SET", "ACCOUNT", "DNETMAP_LOG",
 }
 
@@ -354,6 +355,11 @@ func (t *table) shapeEffect(o *op, e *schema.Expr) {
 		o.code = opRedir
 	case "netmap":
 		o.code = opNetmap
+	case "hops":
+		o.code = opHops
+		if len(e.Data) != 1 {
+			o.code = opUnmodelled
+		}
 	case "numgen", "hash", "socket", "osf", "xfrm", "tunnel", "inner", "limit", "quota", "connlimit", "dynset":
 		t.shapeForeseen(o)
 	case "xtmatch":

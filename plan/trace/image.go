@@ -143,6 +143,14 @@ func (r *sweep) tuple(out cells) {
 	}
 }
 
+// hops is the packet's TTL or hop limit.
+func (p *parcel) hops() cells {
+	if p.v6 {
+		return p.image.at(netOff+7, 1)
+	}
+	return p.image.at(netOff+8, 1)
+}
+
 // invert turns a tuple round.
 func invert(out, t cells) {
 	out.at(tupleSrc, 16).copyFrom(t.at(tupleDst, 16))

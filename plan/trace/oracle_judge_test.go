@@ -93,6 +93,8 @@ func agree(s saying, g *sight, loose bool) string {
 			return "vmnet says dropped, the sender was told by " + told
 		}
 		return ""
+	case at == "" && s.at == "?":
+		return "" // whoever has that address, there is no neighbour to send it to
 	case at == "":
 		return fmt.Sprintf("vmnet says it arrives at %s as %s, it is lost", s.at, s.as)
 	case s.at == "?":

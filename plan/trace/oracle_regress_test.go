@@ -81,9 +81,6 @@ func (c *court) regress(t *testing.T, file string) error {
 		return err
 	}
 	w := trace.New(s)
-	if !w.Framed() {
-		return nil
-	}
 	sy := sayingOf(w.Frame(c.device(&k.shot), k.shot.frame))
 	for _, patience := range []int{4, 40, 200} {
 		seen, err := c.fire([]*shot{&k.shot}, patience)
@@ -91,6 +88,11 @@ func (c *court) regress(t *testing.T, file string) error {
 			return err
 		}
 		got := fateOf(seen[k.shot.tag])
+		if k.set.picksPorts() { // the source port is the kernel's choice
+			if i := strings.LastIndex(k.want, " > "); i > 0 && strings.HasSuffix(got, k.want[i:]) && strings.HasPrefix(got, k.want[:i]) {
+				got = k.want
+			}
+		}
 		why := agree(sy, seen[k.shot.tag], k.set.picksPorts())
 		if got == k.want && why == "" && sy.verdict != trace.Depends {
 			return nil

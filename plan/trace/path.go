@@ -443,12 +443,7 @@ func (r *sweep) forwardTo(res way) bool {
 // hop counts down the hop limit, before the forward hook (ip_forward, ip6_forward). Where it is the sender's to choose it is
 // taken to be enough for this host; where a rule or a given frame set it, that decides.
 func (r *sweep) hop(res way) bool {
-	p := &r.p
-	at := netOff + 8
-	if p.v6 {
-		at = netOff + 7
-	}
-	limit := p.image.at(at, 1)
+	limit := r.p.hops()
 	if limit.known() {
 		over := limit.compare(r.x, cmpLte, []byte{1})
 		if !r.blockIf(over, CodeNoRoute, "route", res.ref(), func() string { return "the packet's hop limit is over" }, "hop limit over") {
@@ -457,6 +452,33 @@ func (r *sweep) hop(res way) bool {
 	}
 	limit.subtractOne(r.x)
 	return true
+}
+
+// setHops is iptables' TTL and HL: set, or counted up and down between the ends (ttl_tg, hl_tg6).
+func (r *sweep) setHops(o *op, live bdd.Node) {
+	limit := r.p.hops()
+	if o.e.Op == "set" {
+		limit.merge(r.x.Space, live, constant(o.e.Data))
+		return
+	}
+	end := byte(0)
+	if o.e.Op == "inc" {
+		end = 0xff
+	}
+	to := r.copyOf(limit)
+	for range o.e.Data[0] {
+		atEnd := to.equal(r.x, []byte{end})
+		next := r.copyOf(to)
+		if o.e.Op == "inc" {
+			next.invert(r.x)
+		}
+		next.subtractOne(r.x)
+		if o.e.Op == "inc" { // one more is what the complement has less
+			next.invert(r.x)
+		}
+		to.merge(r.x.Space, r.x.Not(atEnd), next)
+	}
+	limit.merge(r.x.Space, live, to)
 }
 
 // leadsThere checks that a route ends where this half must get to.

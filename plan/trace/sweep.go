@@ -342,6 +342,8 @@ func (r *sweep) act(o *op, live bdd.Node) {
 		}
 	case opPayloadW:
 		r.write(o, live)
+	case opHops:
+		r.setHops(o, live)
 	case opBlurMark:
 		m := newCells(4)
 		r.blur(m, o)

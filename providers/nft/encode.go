@@ -49,7 +49,7 @@ func (n *encoder) expression(b *builder, e *schema.Expr) error {
 	switch e.Name {
 	case "xtmatch", "xttarget":
 		return n.compat(b, e)
-	case "in", "netmap":
+	case "in", "netmap", "hops":
 		return errUnwritable
 	}
 	name := e.Name

@@ -36,8 +36,8 @@ var targetTable = map[string][]decoder{
 	"CLASSIFY":   {{revs(0), 4, classify}},
 	"DSCP":       {{revs(0), 1, dscpTarget}},
 	"TOS":        {{revs(1), 2, tosTarget}},
-	"TTL":        {{revs(0), 2, hopsTarget("TTL", "ttl")}},
-	"HL":         {{revs(0), 2, hopsTarget("HL", "hl")}},
+	"TTL":        {{revs(0), 2, hopsTarget("ttl")}},
+	"HL":         {{revs(0), 2, hopsTarget("hl")}},
 	"TEE":        {{revs(1), 32, tee}},
 	"AUDIT":      {{revs(0), 1, audit}},
 	"TRACE":      {{revs(0), 0, trace}},
@@ -394,21 +394,38 @@ func classify(b blob) result {
 func dscpTarget(b blob) result {
 	var w words
 	w.opt(false, "--set-dscp", "0x%02x", b.u8(0))
-	return w.noVerdict("DSCP")
+	return w.means(setDS(b, 0x03, b.u8(0)<<2)...)
 }
 
 func tosTarget(b blob) result {
 	var w words
 	w.opt(false, "--set-tos", "0x%02x/0x%02x", b.u8(0), b.u8(1))
-	return w.noVerdict("TOS")
+	return w.means(setDS(b, ^b.u8(1), b.u8(0))...)
+}
+
+// setDS writes TOS or traffic class: the old bits of keep, exclusive or set.
+func setDS(b blob, keep, set byte) []schema.Expr {
+	off, n, m, x := uint32(1), uint32(1), []byte{keep}, []byte{set}
+	if b.ip6 {
+		off, n, m, x = 0, 2, []byte{0xf0 | keep>>4, keep<<4 | 0x0f}, []byte{set >> 4, set << 4}
+	}
+	return rewrite("network", off, n, m, x)
+}
+
+// rewrite changes bytes of a header: the old bits of keep, exclusive or set. Checksums follow by themselves.
+func rewrite(base string, off, n uint32, keep, set []byte) []schema.Expr {
+	m := mask(keep)
+	m.Data2 = set
+	return []schema.Expr{payload(base, off, n), m, {Name: "payload_w", Base: base, Offset: off, Len: n, SReg: 1}}
 }
 
 // hopsTarget is struct ipt_TTL_info and ip6t_HL_info.
-func hopsTarget(name, option string) func(b blob) result {
+func hopsTarget(option string) func(b blob) result {
 	return func(b blob) result {
 		var w words
-		w.opt(false, "--"+option+"-"+pick(b.u8(0), "set", "inc", "dec"), "%d", b.u8(1))
-		return w.noVerdict(name)
+		op := pick(b.u8(0), "set", "inc", "dec")
+		w.opt(false, "--"+option+"-"+op, "%d", b.u8(1))
+		return w.means(schema.Expr{Name: "hops", Op: op, Data: []byte{b.u8(1)}})
 	}
 }
 

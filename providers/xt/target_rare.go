@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // ctEvents are the names of libxt_CT, by the number of the event (IPCT_* in uapi/linux/netfilter/nf_conntrack_common.h).
@@ -48,25 +50,33 @@ func npt(b blob) result {
 	return w.textOnly()
 }
 
-// ecnTarget is struct ipt_ECN_info. The bits are gone from the packet's checksummed headers; nobody is let through or stopped.
+// ecnTarget is struct ipt_ECN_info.
 func ecnTarget(b blob) result {
 	var w words
 	const setIP, setECE, setCWR = 0x01, 0x10, 0x20
 	op, bits := b.u8(0), b.u8(2)
+	var exprs []schema.Expr
+	keep, set := byte(0xff), byte(0)
 	if op == setECE|setCWR && bits&3 == 0 {
 		w.flag(true, "--ecn-tcp-remove")
-		return w.noVerdict("ECN")
+		return w.means(rewrite("transport", 13, 1, []byte{0x3f}, []byte{0})...)
 	}
 	if op&setECE != 0 {
 		w.opt(false, "--ecn-tcp-ece", "%d", bits&1)
+		keep, set = keep&^0x40, set|bits&1<<6
 	}
 	if op&setCWR != 0 {
 		w.opt(false, "--ecn-tcp-cwr", "%d", bits>>1&1)
+		keep, set = keep&^0x80, set|bits>>1&1<<7
+	}
+	if keep != 0xff {
+		exprs = rewrite("transport", 13, 1, []byte{keep}, []byte{set})
 	}
 	if op&setIP != 0 {
 		w.opt(false, "--ecn-ip-ect", "%d", b.u8(1))
+		exprs = append(exprs, setDS(b, 0xfc, b.u8(1))...)
 	}
-	return w.noVerdict("ECN")
+	return w.means(exprs...)
 }
 
 // The flags of struct xt_hmark_info.
