@@ -9,6 +9,7 @@ import (
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
+	"github.com/vmnet/vmnet/schema/iptspec"
 )
 
 // The chains of ufw hang in a base chain in this order (ufw-framework(8)): before, in which the user's own are reached at
@@ -41,7 +42,7 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 	var roads []road
 	if stage == ufwUser {
 		ask.title = "ask ufw for exactly these flows in front of its other rules: it keeps them"
-		roads = append(roads, road{title: "delete ufw's rule", closed: "somebody told ufw so: an exception for what the file asks for leaves the rest of it in force"})
+		roads = append(roads, road{title: "delete ufw's rule", closed: "somebody told ufw so" + h.toldUFW(c) + ": an exception for what the file asks for leaves the rest of it in force"})
 	}
 	if who := singledOut(g, c); stage == ufwUser && who != "" {
 		ask.title = "let " + who + " through as well"
@@ -86,6 +87,18 @@ func singledOut(g *schema.Goal, c culprit) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// toldUFW is the comment that somebody gave a rule, in brackets; "" for none.
+func (h *healer) toldUFW(c culprit) string {
+	for _, r := range ufwRules(h.state, c.table.Family) {
+		for _, l := range r.Live {
+			if r.Comment != "" && iptspec.Equal(l, "-A "+c.chain.Name+" "+c.rule.Text) {
+				return fmt.Sprintf(" (%q)", r.Comment)
+			}
+		}
+	}
+	return ""
 }
 
 // ufwGrant is an accept in ufw's words, or why ufw has none for it (ufw(8); common.py, UFWRule).

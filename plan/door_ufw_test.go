@@ -267,3 +267,16 @@ func TestUFWDoorOutOfStep(t *testing.T) {
 		}
 	}
 }
+
+// TestUFWDoorTurnedOff: nothing is asked of a ufw that would only write it down.
+func TestUFWDoorTurnedOff(t *testing.T) {
+	h := newUFWHost(t)
+	f := *h.state.Get(schema.FileRef("/etc/ufw/ufw.conf")).(*schema.File)
+	f.Content = strings.Replace(f.Content, "ENABLED=yes", "ENABLED=no", 1)
+	h.state.Put(&f)
+	p := h.plan(ufwNAT)
+	if made, _ := grantSteps(p); len(made) > 0 {
+		t.Errorf("asked of ufw: %q", made)
+	}
+	h.check(p, "guests of nat.lab reach the outside", "fail")
+}

@@ -27,8 +27,8 @@ func (h *healer) setGrantsAside() error {
 	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
 		return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Index, b.Index))
 	})
-	for _, g := range h.grants.standing {
-		before := h.state.Clone()
+	for _, g := range slices.Backward(h.grants.standing) { // from the last, so that nothing moves
+		before := slices.Collect(schema.Each[*schema.Table](h.state))
 		err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g})
 		switch {
 		case errors.Is(err, sim.ErrUnmodelled):
@@ -42,13 +42,8 @@ func (h *healer) setGrantsAside() error {
 	return nil
 }
 
-func sameTables(a, b *schema.State) bool {
-	for t := range schema.Each[*schema.Table](a) {
-		if b.Stored(t.Ref()) != schema.Object(t) {
-			return false
-		}
-	}
-	return true
+func sameTables(before []*schema.Table, s *schema.State) bool {
+	return !slices.ContainsFunc(before, func(t *schema.Table) bool { return s.Stored(t.Ref()) != schema.Object(t) })
 }
 
 // atItsPlace is the grant as it stands already, to come back to where it is among the manager's other rules; g itself when

@@ -22,7 +22,8 @@ func (h *host) deleteGrant(g *schema.Grant) error {
 	if live == nil {
 		return fmt.Errorf("it is not there: %w", fs.ErrNotExist)
 	}
-	if err := h.granted(live, false); err != nil {
+	gone := *live // frozen, like all that is in a State
+	if err := h.granted(&gone, false); err != nil {
 		return err
 	}
 	h.del(live.Ref())

@@ -25,12 +25,15 @@ func (h *host) ufwRules(g *schema.Grant, there bool) error {
 	if file == nil {
 		return fmt.Errorf("what ufw has on its disk is not known: %w", ErrUnmodelled)
 	}
-	if v6 := h.Get(schema.FileRef("/etc/default/ufw")); g.Family == "ip6" && there && v6 != nil && !ipv6On(v6.(*schema.File).Content) {
+	if g.Family == "ip6" && there && h.setting("/etc/default/ufw", "IPV6") == "no" {
 		return fmt.Errorf("ufw has IPv6 turned off: %w", unix.EINVAL)
 	}
 	t, c, err := h.ufwChain(g)
 	if err != nil {
 		return err
+	}
+	if c != nil && h.setting("/etc/ufw/ufw.conf", "ENABLED") == "no" {
+		return fmt.Errorf("ufw is turned off, and its rules are in the kernel all the same: %w", ErrUnmodelled)
 	}
 	rules := ufwconf.Parse(file.Content, g.Family)
 	if err := inStep(rules, c); err != nil {
@@ -43,12 +46,12 @@ func (h *host) ufwRules(g *schema.Grant, there bool) error {
 				return fmt.Errorf("ufw keeps one rule for a flow, and has one: %s: %w", r.Text, fs.ErrExist)
 			}
 		}
-		after.Content = ufwconf.Insert(file.Content, g)
+		after.Content = ufwconf.Insert(file.Content, rules, g)
 	} else {
-		after.Content = ufwconf.Remove(file.Content, g)
+		after.Content = ufwconf.Remove(file.Content, rules, g)
 	}
 	h.put(&after)
-	h.numbered(after.Content, g)
+	h.moved(rules, g)
 	if c == nil {
 		return nil
 	}
@@ -62,16 +65,17 @@ func (h *host) ufwRules(g *schema.Grant, there bool) error {
 	})
 }
 
-// numbered brings the places of all grants up to date with ufw's file; of g as well, when it is there.
-func (h *host) numbered(content string, g *schema.Grant) {
-	for _, r := range ufwconf.Parse(content, g.Family) {
-		is := r.Grant()
+// moved brings the places of the grants behind g up to date.
+func (h *host) moved(rules []ufwconf.Rule, g *schema.Grant) {
+	for i := range rules {
+		if rules[i].Flow.Index < g.Index {
+			continue
+		}
+		is := rules[i].Grant()
 		if is == nil {
 			continue
 		}
-		if is.Ref() == g.Ref() {
-			g.Index, g.Place = is.Index, is.Place
-		} else if was, ok := h.Get(is.Ref()).(*schema.Grant); ok && *was != *is {
+		if was, ok := h.Get(is.Ref()).(*schema.Grant); ok && *was != *is {
 			h.put(is)
 		}
 	}
@@ -83,33 +87,54 @@ func inStep(rules []ufwconf.Rule, c *schema.Chain) error {
 	if c == nil {
 		return nil
 	}
-	var want []string
-	for _, r := range rules {
-		for _, l := range r.Live {
-			if strings.HasPrefix(l, "-A "+c.Name+" ") {
-				want = append(want, l)
+	at, chain := 0, "-A "+c.Name+" "
+	for i := range rules {
+		for _, l := range rules[i].Live {
+			if !strings.HasPrefix(l, chain) {
+				continue
 			}
+			if at < len(c.Rules) && !sameLive(&rules[i], l, c.Name, c.Rules[at].Text) {
+				return fmt.Errorf("ufw has %q on its disk and %q is in the kernel, \"ufw reload\" puts it right: %w", l, chain+c.Rules[at].Text, ErrUnmodelled)
+			}
+			at++
 		}
 	}
-	if len(want) != len(c.Rules) {
-		return fmt.Errorf("ufw has %d rules for chain %s on its disk and %d are in the kernel, \"ufw reload\" puts it right: %w", len(want), c.Name, len(c.Rules), ErrUnmodelled)
-	}
-	for i, l := range want {
-		// Limits are printed with defaults that ufw does not write.
-		if live := "-A " + c.Name + " " + c.Rules[i].Text; !strings.Contains(l, "-m recent") && !strings.Contains(l, "-m limit") && !iptspec.Equal(l, live) {
-			return fmt.Errorf("ufw has %q on its disk and %q is in the kernel, \"ufw reload\" puts it right: %w", l, live, ErrUnmodelled)
-		}
+	if at != len(c.Rules) {
+		return fmt.Errorf("ufw has %d rules for chain %s on its disk and %d are in the kernel, \"ufw reload\" puts it right: %w", at, c.Name, len(c.Rules), ErrUnmodelled)
 	}
 	return nil
 }
 
-func ipv6On(settings string) bool {
-	for l := range strings.Lines(settings) {
-		if v, ok := strings.CutPrefix(strings.TrimSpace(l), "IPV6="); ok {
-			return strings.EqualFold(strings.Trim(v, `"'`), "yes")
+// sameLive tells whether a rule in the kernel is what a line of ufw's makes. The plain ones are compared by their text, for
+// there may be many; limits are printed with defaults that ufw does not write.
+func sameLive(r *ufwconf.Rule, line, chain, text string) bool {
+	if r.Plain && len(r.Live) == 1 {
+		match, _, _ := strings.Cut(text, "-j ")
+		want, _, _ := strings.Cut(ufwText(&r.Flow), "-j ")
+		_, end, _ := strings.Cut(line, " -j ")
+		if match == want && (text == match+"-j "+end || end == "REJECT" && strings.HasPrefix(text, match+"-j REJECT ")) {
+			return true
 		}
 	}
-	return false
+	return strings.Contains(line, "-m recent") || strings.Contains(line, "-m limit") || iptspec.Equal(line, "-A "+chain+" "+text)
+}
+
+// setting is a value of a file of ufw's, in lower case; "" when it is not known. What is not "yes" is "no" to ufw.
+func (h *host) setting(path, key string) string {
+	f, _ := h.Get(schema.FileRef(path)).(*schema.File)
+	if f == nil {
+		return ""
+	}
+	value := "no"
+	for l := range strings.Lines(f.Content) {
+		if v, ok := strings.CutPrefix(strings.TrimSpace(l), key+"="); ok {
+			value = strings.ToLower(strings.Trim(v, `"'`))
+		}
+	}
+	if value != "yes" {
+		return "no"
+	}
+	return value
 }
 
 // ufwChain finds the chain that holds the rules of users, in whichever backend ufw uses; nil where ufw is off.

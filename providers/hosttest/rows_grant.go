@@ -2,8 +2,10 @@ package hosttest
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,22 +98,32 @@ func permits() map[string]*schema.Grant {
 		"to the host in IPv6":    g(func(g *schema.Grant) { g.Family, g.Forward, g.Src = "ip6", false, prefix("2001:db8:20::/64") }),
 		"from the host":          g(func(g *schema.Grant) { g.Forward, g.In, g.Out, g.Dst = false, "", "virbr-lab", prefix("10.20.0.0/24") }),
 		"in front":               g(func(g *schema.Grant) { g.Src, g.Index = prefix("10.9.0.0/24"), 1 }),
-		"in front in IPv6":       g(func(g *schema.Grant) { g.Family, g.Index = "ip6", 1 }),
-		"behind all in IPv6":     g(func(g *schema.Grant) { g.Family, g.Index, g.Place = "ip6", 77, 77 }),
-		"in the second place":    g(func(g *schema.Grant) { g.Index, g.Place = 2, 1 }),
+		"in front in IPv6":       g(func(g *schema.Grant) { g.Family, g.Proto, g.Index = "ip6", "udp", 1 }),
+		"behind all in IPv6":     g(func(g *schema.Grant) { g.Family, g.Proto, g.Index, g.Place = "ip6", "tcp", 77, 77 }),
+		"in the second place":    g(func(g *schema.Grant) { g.Proto, g.Index, g.Place = "tcp", 2, 1 }),
 		"for a VLAN's interface": g(func(g *schema.Grant) { g.In = "eno1.100" }),
 	}
 }
 
 func grantRows() []row {
 	var rows []row
-	for name, g := range permits() {
-		rows = append(rows, row{name: "nft: " + name, prep: withUFW(false), do: create(g)})
-	}
-	for _, name := range []string{"to a port", "to a range of ports", "in IPv6", "from the host"} {
-		rows = append(rows, row{name: "legacy: " + name, prep: withUFW(true), do: create(permits()[name])})
+	for _, name := range []string{"to a range of ports", "in IPv6", "in front"} {
+		rows = append(rows, row{name: name, prep: withUFW(false), do: create(permits()[name])})
 	}
 	return append(append(rows, takenBack()...), refusedGrants()...)
+}
+
+// grantSequences make every grant, one after the other, and take them back.
+func grantSequences() []sequence {
+	var all []change
+	for _, name := range slices.Sorted(maps.Keys(permits())) {
+		all = append(all, create(permits()[name]))
+	}
+	legacy := []change{create(permits()["to a port"]), create(permits()["in IPv6"]), create(permits()["to a range of ports"]), create(permits()["from the host"])}
+	return []sequence{
+		{name: "ufw is asked for everything", prep: withUFW(false), steps: all},
+		{name: "ufw is asked for everything, over iptables-legacy", prep: withUFW(true), steps: legacy},
+	}
 }
 
 // takenBack are deletions of grants that others stand around: undone, each is where it was.

@@ -52,7 +52,7 @@ func fileRows() []row {
 
 // sequences are ways that vmnet goes for real.
 func sequences() []sequence {
-	return []sequence{
+	return append(grantSequences(), []sequence{
 		{name: "a NIC with its addresses moves into a bridge", steps: with(addressed(),
 			create(via("0.0.0.0/0", "10.0.0.254", "v0", 100)),
 			create(&schema.Link{Name: "br0", Type: "bridge", MAC: new("06:00:00:00:00:10"), MACPinned: new(true), Up: new(true)}),
@@ -81,5 +81,5 @@ func sequences() []sequence {
 			create(address("br0", "10.0.0.1/24")), create(via("0.0.0.0/0", "10.0.0.254", "br0", 0)), create(neighbour("br0", "10.0.0.254")),
 			down("v0"), up("v0"), down("br0"), up("br0"),
 		)},
-	}
+	}...)
 }

@@ -52,7 +52,11 @@ func Run(t *testing.T, newHost func(t *testing.T) Host) {
 	for _, seq := range sequences() {
 		t.Run("sequence/"+seq.name, func(t *testing.T) {
 			t.Parallel()
-			seq.run(newScene(t, newHost(t)))
+			h := newHost(t)
+			if seq.prep != nil {
+				seq.prep(t, h)
+			}
+			seq.run(newScene(t, h))
 		})
 	}
 }
@@ -249,6 +253,7 @@ func (s *scene) back(c schema.Change) {
 // sequence is a way there, and then back by the inverse of each change in turn.
 type sequence struct {
 	name  string
+	prep  func(testing.TB, Host)
 	steps []change
 }
 

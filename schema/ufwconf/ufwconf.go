@@ -174,29 +174,56 @@ func (r *Rule) ports(word string) schema.PortRange {
 	return schema.PortRange{First: uint16(first), Last: uint16(last)}
 }
 
-// Insert is the text with g at its Index: 0, or beyond the last rule, is the end.
-func Insert(content string, g *schema.Grant) string {
-	rules := Parse(content, g.Family)
+// Insert is the text, of which rules were parsed, with g at its Index: 0, or beyond the last rule, is the end. It sets the
+// Index and Place of g, and moves those of the rules behind it.
+func Insert(content string, rules []Rule, g *schema.Grant) string {
 	at := strings.Index(content, "\n### END RULES ###")
 	if g.Index > 0 && g.Index <= len(rules) {
 		at = rules[g.Index-1].start
+	} else {
+		g.Index = len(rules) + 1
 	}
 	if at < 0 {
 		return content
 	}
+	g.Place = 0
+	chain := "-A " + Chain(g.Family, g.Hook()) + " "
+	for i := range rules[:g.Index-1] {
+		g.Place += rules[i].in(chain)
+	}
+	move(rules[g.Index-1:], chain, 1)
 	return content[:at] + "\n" + tupleMark + " " + tuple(g) + "\n" + Line(g) + "\n" + content[at:]
 }
 
-// Remove is the text without g.
-func Remove(content string, g *schema.Grant) string {
-	rules := Parse(content, g.Family)
-	i := slices.IndexFunc(rules, func(r Rule) bool {
-		live := r.Grant()
-		return live != nil && live.Ref() == g.Ref()
-	})
+// in counts the rules that ufw has for r in a chain.
+func (r *Rule) in(chain string) int {
+	n := 0
+	for _, l := range r.Live {
+		if strings.HasPrefix(l, chain) {
+			n++
+		}
+	}
+	return n
+}
+
+func move(rules []Rule, chain string, n int) {
+	for i := range rules {
+		rules[i].Flow.Index += n
+		if strings.HasPrefix(chain, "-A "+Chain(rules[i].Flow.Family, rules[i].Flow.Hook())+" ") {
+			rules[i].Flow.Place += n
+		}
+	}
+}
+
+// Remove is the text, of which rules were parsed, without g. It sets the Index and Place of g, and moves those of the rules
+// behind it.
+func Remove(content string, rules []Rule, g *schema.Grant) string {
+	i := slices.IndexFunc(rules, func(r Rule) bool { return r.Flow.Address == g.Address && r.Action == "allow" && r.Same(g) })
 	if i < 0 {
 		return content
 	}
+	g.Index, g.Place = rules[i].Flow.Index, rules[i].Flow.Place
+	move(rules[i+1:], "-A "+Chain(g.Family, g.Hook())+" ", -1)
 	return content[:rules[i].start] + content[rules[i].end:]
 }
 

@@ -3,6 +3,7 @@ package ufwconf_test
 import (
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -96,7 +97,8 @@ func TestThereAndBack(t *testing.T) {
 			Manager: schema.ManagerUFW, Address: `nat.lab["a b"]`, Family: "ip", Forward: true, In: "virbr-lab",
 			Src: prefix("10.20.0.0/24"), Proto: "tcp", Ports: schema.PortRange{First: 80, Last: 90}, Index: index,
 		}
-		with := ufwconf.Insert(content, g)
+		moved := ufwconf.Parse(content, "ip")
+		with := ufwconf.Insert(content, moved, g)
 		rules := ufwconf.Parse(with, "ip")
 		at := index
 		if at == 0 || at > n {
@@ -104,8 +106,15 @@ func TestThereAndBack(t *testing.T) {
 		}
 		if got := rules[at-1].Grant(); len(rules) != n+1 || got == nil || got.Ref() != g.Ref() {
 			t.Errorf("at %d:\n%s", index, with)
+		} else if *got != *g {
+			t.Errorf("at %d it is %+v, and said to be %+v", index, *got, *g)
 		}
-		if back := ufwconf.Remove(with, g); back != content {
+		for _, r := range append(slices.Clone(rules[:at-1]), rules[at:]...) {
+			if !slices.ContainsFunc(moved, func(m ufwconf.Rule) bool { return m.Text == r.Text && m.Flow == r.Flow }) {
+				t.Errorf("at %d: %s is at %d and %d, and said not to be", index, r.Text, r.Flow.Index, r.Flow.Place)
+			}
+		}
+		if back := ufwconf.Remove(with, rules, g); back != content {
 			t.Errorf("at %d, left: %s", index, cmp.Diff(content, back))
 		}
 	}
@@ -129,7 +138,7 @@ func FuzzParse(f *testing.F) {
 				t.Errorf("%+v", r)
 			}
 		}
-		if with := ufwconf.Insert(text, g); with != text && !strings.Contains(ufwconf.Remove(with, g), "### END RULES ###") {
+		if with := ufwconf.Insert(text, ufwconf.Parse(text, "ip"), g); with != text && !strings.Contains(ufwconf.Remove(with, ufwconf.Parse(with, "ip"), g), "### END RULES ###") {
 			t.Errorf("put in and taken out:\n%s", with)
 		}
 	})
