@@ -2,8 +2,12 @@ package trace
 
 import (
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"testing"
@@ -198,4 +202,86 @@ func (o *opener) holds(t *testing.T, h *Hop) bool {
 		}
 	}
 	return false
+}
+
+// without is a state in which a chain lacks a rule, or has another policy when at is -1.
+func without(s *schema.State, t *schema.Table, c *schema.Chain, at int) *schema.State {
+	table, chain := *t, *c
+	switch {
+	case at >= 0:
+		chain.Rules = slices.Delete(slices.Clone(c.Rules), at, at+1)
+	case c.Policy == "drop":
+		chain.Policy = "accept"
+	default:
+		chain.Policy = "drop"
+	}
+	table.Chains = slices.Clone(t.Chains)
+	table.Chains[slices.Index(t.Chains, c)] = &chain
+	out := s.Clone()
+	out.Put(&table)
+	return out
+}
+
+// TestOpenedOnRealHosts takes each rule of real hosts out, and looks what that opens: among the packets the rule is about
+// the same as among all.
+func TestOpenedOnRealHosts(t *testing.T) {
+	t.Parallel()
+	hosts, err := filepath.Glob("../testdata/real/*/host.json")
+	if err != nil || len(hosts) == 0 {
+		t.Fatalf("no recorded hosts: %v", err)
+	}
+	for _, path := range hosts {
+		t.Run(filepath.Base(filepath.Dir(path)), func(t *testing.T) {
+			t.Parallel()
+			b, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := schema.NewState()
+			if err := json.Unmarshal(b, s); err != nil {
+				t.Fatal(err)
+			}
+			n, opens := 0, 0
+			for table := range schema.Each[*schema.Table](s) {
+				for _, c := range table.Chains {
+					for at := -1; at < len(c.Rules); at++ {
+						if at < 0 && c.Hook == "" {
+							continue
+						}
+						n++
+						if openedEqually(t, s, without(s, table, c, at), fmt.Sprintf("%s %s %d", table, c.Name, at)) {
+							opens++
+						}
+					}
+				}
+			}
+			t.Logf("%d changes, %d of them open something", n, opens)
+		})
+	}
+}
+
+// openedEqually compares what is found with what is found among all packets, in every stage that differs.
+func openedEqually(t *testing.T, before, after *schema.State, what string) (some bool) {
+	t.Helper()
+	o := &opener{before: New(before), after: New(after), space: bdd.New(0)}
+	for _, st := range o.stages() {
+		d := &differ{chains: map[[2]*chain]bool{}, sets: map[[2]*schema.Set]bool{}, nat: st.nat}
+		d.bases(st.chains(0), st.chains(1))
+		if !d.whole && len(d.rules) == 0 {
+			continue
+		}
+		o.space.Reset()
+		c := o.comparison(st)
+		found := c.compared(d)
+		some = some || found != bdd.False
+		if !st.nat && !d.whole {
+			if all := c.compared(&differ{whole: true}); found != all {
+				t.Errorf("%s, %s: missed %s, too much %s", what, st.name, witness(o.space, c.aspects(), c.x.Diff(all, found)), witness(o.space, c.aspects(), c.x.Diff(found, all)))
+			}
+		}
+		if err := o.space.Err(); err != nil {
+			t.Errorf("%s, %s: %v", what, st.name, err)
+		}
+	}
+	return some
 }
