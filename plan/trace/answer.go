@@ -12,6 +12,12 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
+// clientPort is the source port of an ordinary packet, anyPort its destination where every service is meant.
+const (
+	clientPort = 40000
+	anyPort    = 50051
+)
+
 // mostParts bounds the parts of an answer.
 const mostParts = 12
 
@@ -294,7 +300,9 @@ func (a *asking) given(c cells, set []netip.Prefix) bdd.Node {
 // beyond are the addresses that the host routes to a link: those that somebody there can have.
 func (a *asking) beyond(c cells, link string) bdd.Node {
 	r, f := a.r, bdd.False
-	link = r.w.layer3(link)
+	if d := r.w.devices[link]; d != nil && d.masterName != "" {
+		link = d.masterName
+	}
 	for _, o := range r.ways(question{dst: c, in: r.w.lo, plain: true}, bdd.True) {
 		if o.k.kind == "unicast" && o.k.dev != nil && o.k.dev.name == link {
 			f = r.x.Or(f, o.cond)

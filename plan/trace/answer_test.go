@@ -27,6 +27,21 @@ func outward(proto string, ports ...schema.PortRange) trace.Query {
 
 func port(n uint16) schema.PortRange { return schema.PortRange{First: n, Last: n} }
 
+func TestAskOfTheHost(t *testing.T) {
+	t.Parallel()
+	w := trace.New(parseState(t, lab+`
+		*filter
+		-A INPUT -s 10.0.0.0/8 -p tcp --sport 22 -j DROP
+		-A OUTPUT -s 192.0.2.10 -j DROP`))
+	a := w.Ask(trace.Query{To: "vnet1", Dst: netip.MustParseAddr("10.20.0.11"), DstSet: prefixes("10.20.0.0/24"), Service: schema.Service{Proto: "tcp"}})
+	if len(a.Parts) != 2 || a.Verdict != trace.Partly {
+		t.Fatalf("got %+v", a)
+	}
+	if r := a.Parts[0].Witness; say(r) != "block reply ip filter INPUT: -s 10.0.0.0/8 -p tcp --sport 22 -j DROP" || r.Flow.DstPort != 22 || r.Flow.Src.IsValid() {
+		t.Errorf("got %s of %+v", say(r), r.Flow)
+	}
+}
+
 func TestAsk(t *testing.T) {
 	t.Parallel()
 	ask := func(rules string, q trace.Query) string {
@@ -71,6 +86,20 @@ func TestAsk(t *testing.T) {
 		},
 		{"guests of one bridge", "", peers, "pass\npass from 10.20.0.0/24 to 10.20.0.0/24 tcp\npass from 10.20.0.0/24 to 10.20.0.0/24 udp\npass from 10.20.0.0/24 to 10.20.0.0/24 icmp"},
 		{
+			"rules about all but the answer's packets", `
+			*filter
+			-A FORWARD -s 10.20.0.66 -j DROP
+			-A FORWARD -d 8.8.8.0/24 -p tcp --dport 443 -j DROP
+			-A FORWARD -s 198.51.100.0/24 -p tcp --sport 443 -j DROP
+			-A FORWARD -s 10.99.0.0/16 -m conntrack --ctstate NEW -j DROP
+			-A FORWARD -i eth9 -j DROP
+			-A FORWARD -d 127.0.0.0/8 -j DROP`, guests,
+			"partly\nblock from 10.20.0.66 tcp dport 443 | block request ip filter FORWARD: -s 10.20.0.66 -j DROP\n" +
+				"block from 10.20.0.0-10.20.0.65,10.20.0.67-10.20.0.255 to 8.8.8.0/24 tcp dport 443 | block request ip filter FORWARD: -d 8.8.8.0/24 -p tcp --dport 443 -j DROP\n" +
+				"block from 10.20.0.0-10.20.0.65,10.20.0.67-10.20.0.255 to 198.51.100.0/24 tcp dport 443 | block reply ip filter FORWARD: -s 198.51.100.0/24 -p tcp --sport 443 -j DROP\n" +
+				"pass from 10.20.0.0-10.20.0.65,10.20.0.67-10.20.0.255 to != 8.8.8.0/24,198.51.100.0/24 tcp dport 443",
+		},
+		{
 			"a range of ports is led on", `
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2222 -j DNAT --to 10.20.0.11:22
 			-A PREROUTING -d 192.0.2.10 -p tcp --dport 2223 -j DNAT --to 10.20.0.11:23
@@ -84,5 +113,21 @@ func TestAsk(t *testing.T) {
 				t.Errorf("got\n%s\nwant\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestCircles: the kernel loads no chains that jump in circles; here they must end, and soon.
+func TestCircles(t *testing.T) {
+	t.Parallel()
+	rules := "\n*filter\n:A\n:B\n-A FORWARD -j A"
+	for range 8 {
+		rules += "\n-A A -m limit -j B\n-A B -m limit -j A"
+	}
+	w := trace.New(parseState(t, lab+rules))
+	if a := w.Ask(outward("tcp")); a.Verdict != trace.Depends {
+		t.Errorf("got %s", a.Verdict)
+	}
+	if r := w.Walk(parseFlow(t, out)); r.Verdict != trace.Depends {
+		t.Errorf("got %s", say(r))
 	}
 }

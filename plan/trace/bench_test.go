@@ -70,17 +70,3 @@ func BenchmarkNew(b *testing.B) {
 		})
 	}
 }
-
-func BenchmarkFlows(b *testing.B) {
-	for _, n := range []int{100, 10_000, 50_000} {
-		b.Run(fmt.Sprint(n), func(b *testing.B) {
-			w := trace.New(manyRules(b, n))
-			b.ReportAllocs()
-			for b.Loop() {
-				if len(w.Flows(query(), 24)) == 0 {
-					b.Fatal("no flows")
-				}
-			}
-		})
-	}
-}

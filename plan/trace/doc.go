@@ -1,8 +1,7 @@
 // Package trace says where packets go in a State, and which rule, route or setting decides.
 //
-// It is a pure function of a schema.State: nothing is sent, nothing is read. This first form walks one packet at a time
-// (its request, its reply, and the established request); what it does not understand makes the answer "depends on this
-// rule", never a guess. Read Walk first; Query.Flows finds the packets worth walking.
+// It is a pure function of a schema.State: nothing is sent, nothing is read. What it does not understand makes the answer
+// "depends on this rule", never a guess. Read Ask first, which answers for every packet of a question, then Walk, for one.
 //
 //	guest port, uplink
 //	  │ netdev ingress                                           netdev egress ▲
@@ -21,12 +20,18 @@
 // net/ipv6/ip6_output.c; chains net/netfilter/nf_tables_core.c and the nft_*.c of each expression; NAT
 // net/netfilter/nf_nat_core.c, nf_nat_masquerade.c, nf_nat_redirect.c; conntrack nf_conntrack_core.c and its protocols.
 //
-// # What is unknown
+// # Sets of packets
 //
-// A packet is a byte image in which every bit is known or unknown (a TTL, a checksum, the length): a rule that looks at
-// an unknown bit may match. So may a rule with a match nobody can foresee (limit, recent, time, a match of iptables that
-// is not lowered). Where such a rule would do something, both ways are followed to the end; if they end alike, the
-// question did not matter, else the answer is Depends, with that rule as Decider.
+// A packet is a byte image (parcel) in which every bit is a function (plan/bdd) of the packet as it was sent: a constant, or
+// not. So are marks, and conntrack's entry. A sweep carries all packets for which its path condition holds through a hook at
+// once; a rule takes what it stops out of the condition, and what it changes it changes where it matches. NAT puts other
+// functions in the place of bits. Thus the answer to a request, and a later packet, are functions of the request too, and
+// nothing is lost on the way. Where packets part because they go through other hooks (another route, another port of a
+// bridge), each way is followed in a run of its own.
+//
+// What nobody asked about (a TTL, a length) and what nobody can foresee (limit, recent, time, the order of chains of equal
+// priority, which port NAT takes) are variables too. A packet passes when it does so for all their values; when it depends,
+// the first rule that makes a difference is named.
 //
 // # What is not modelled
 //
@@ -37,6 +42,8 @@
 //
 // # Why
 //
+//   - 2026-11: one engine for one packet and for many. The engine before it ran one packet again for each thing it did not
+//     know, and picked packets worth asking about by looking at rules: a packet nobody thought of was not asked about.
 //   - 2025-11: the bytecode of rules runs over a real packet image, not over named fields: prefixes arrive as odd
 //     slices of headers, and a field model would have to give up on them.
 //   - 2025-11: NAT base chains run at -100 and 100 whatever their own priority: nf_nat_register_fn puts them into one

@@ -19,7 +19,7 @@ type sweep struct {
 	g    cells // the registers
 
 	steps  int
-	depths int
+	within []*chain // those that are being run
 	// accepted are the packets that left the base chain at hand alive; mapped those for which a NAT rule set up a mapping.
 	accepted, mapped bdd.Node
 	at               place
@@ -80,14 +80,16 @@ type memberKey struct {
 	key string
 }
 
-// maxDepth bounds jumps and gotos in one another; the kernel loads no deeper jumps (NFT_JUMP_STACK_SIZE), and no gotos in
-// circles.
-const maxDepth = 128
+// setStep is what a rule costs that matches some packets and others not, as many as rules that match none.
+const setStep = 50
+
+// maxDepth bounds jumps and gotos in one another. The kernel loads none deeper than NFT_JUMP_STACK_SIZE, and none in circles.
+const maxDepth = 32
 
 // traverse runs a base chain for the packets of pc, and says whether any survives. Those are pc then.
 func (r *sweep) traverse(b *base) bool {
 	outer := r.accepted
-	r.accepted, r.depths = bdd.False, 0
+	r.accepted, r.within = bdd.False, r.within[:0]
 	left := r.chain(b, b.c, r.pc)
 	if left != bdd.False {
 		r.policy(b, left)
@@ -116,11 +118,11 @@ func (r *sweep) policy(b *base, pc bdd.Node) {
 
 // chain runs the rules of a chain for the packets of pc, and gives those that come back from it.
 func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
-	if r.depths++; r.depths > maxDepth {
-		r.depths--
-		r.giveUp(place{b, c, -1}, pc, "jumps too deep to follow")
+	if len(r.within) == maxDepth || slices.Contains(r.within, c) { // the kernel loads no such ruleset
+		r.giveUp(place{b, c, -1}, pc, "jumps too deep to follow, or in circles")
 		return bdd.False
 	}
+	r.within = append(r.within, c)
 	for i := range c.rules {
 		if r.steps--; r.steps < 0 {
 			r.giveUp(place{b, c, i}, pc, "too many rules to follow")
@@ -148,7 +150,7 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 			break
 		}
 	}
-	r.depths--
+	r.within = r.within[:len(r.within)-1]
 	return r.x.Or(back, pc)
 }
 
@@ -156,6 +158,7 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 // the next rule. Matches are put together before pc is looked at, which may be a large function: each by itself can be far
 // from where pc begins, and would go through all of it.
 func (r *sweep) rule(b *base, c *chain, i, k int, pc, matched bdd.Node, back *bdd.Node) bdd.Node {
+	r.steps -= setStep
 	ru := &c.rules[i]
 	live, parted := pc, bdd.False
 	for ; k < ru.to; k++ {

@@ -38,12 +38,9 @@ type Walker struct {
 	blind []string
 	// arp is the first chain of an arp table that can drop, nil for none: ARP itself is not walked.
 	arp *base
-	// boxes are those of the rules that decide something, made when first asked for.
 	// looksAtMACs says that some rule does.
 	looksAtMACs bool
 	pool        sync.Pool // of *sweep
-	boxes       sync.Once
-	boxList     []decision
 	// contents name the expressions nobody can foresee, made when first asked for.
 	contents    sync.Once
 	contentList map[*op]content
