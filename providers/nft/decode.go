@@ -16,7 +16,7 @@ type ruleDecoder struct {
 	own     bool // our own table: no raw bytes, so that live and desired are equal
 	lowered map[*schema.Rule][]part
 	expr    exprDecoder
-	sets    xt.SetNames
+	sets    *xt.Sets
 	// Rules, expressions and counters are cut off larger pieces: a host has thousands.
 	rules    []schema.Rule
 	exprs    []schema.Expr
@@ -166,7 +166,7 @@ func splitExpression(b []byte) (name, data []byte, err error) {
 
 // lower hands a match or target of iptables to package xt.
 func (d *ruleDecoder) lower(kind string, data []byte) (xt.Lowered, error) {
-	e := xt.Extension{Family: d.family, SetName: d.sets.Name}
+	e := xt.Extension{Family: d.family, Sets: d.sets}
 	a := attrs{b: data}
 	for a.next() {
 		switch a.typ { // NFTA_TARGET_* and NFTA_MATCH_* have the same numbers

@@ -8,12 +8,14 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
 )
 
 // Provider speaks for the nftables tables of one network namespace. Its methods may not run at the same time.
 type Provider struct {
 	sock       *socket
+	sets       *xt.Sets
 	generation uint32
 	unstable   bool
 }
@@ -25,11 +27,14 @@ func Open() (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &Provider{sock: s}, nil
+	return &Provider{sock: s, sets: xt.OpenSets()}, nil
 }
 
 // Close closes the socket. After a Do that deleted something the kernel takes some 10 ms for it.
-func (p *Provider) Close() error { return p.sock.close() }
+func (p *Provider) Close() error {
+	p.sets.Close()
+	return p.sock.close()
+}
 
 // Kinds returns the kinds this package speaks for.
 func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindTable, schema.KindNftRule} }

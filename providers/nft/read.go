@@ -59,7 +59,8 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 		return nil, before, err
 	}
 	r := &reader{socket: p.sock, want: want, tables: map[tableKey]*schema.Table{}, lowered: map[*schema.Rule][]part{}}
-	r.decoder.lowered = r.lowered
+	r.decoder.lowered, r.decoder.sets = r.lowered, p.sets
+	p.sets.Again()
 	p.sock.lenient = want.anyhow
 	defer func() { p.sock.lenient = false }()
 	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readObjects, r.readFlowtables, r.readRules, r.readElements} {
@@ -69,6 +70,9 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 			}
 			return nil, before, translate(err)
 		}
+	}
+	if p.sets.Doubtful() { // known now, so that it does not happen again
+		return p.snapshot(want)
 	}
 	r.finish()
 	after, err := p.sock.generation()

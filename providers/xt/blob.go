@@ -8,11 +8,10 @@ import (
 
 // blob is an extension's struct. Its methods expect that the decoder's size was checked; beyond the end they read zero.
 type blob struct {
-	b   []byte
-	ip6 bool
-	rev uint32
-	// setName is Extension.SetName.
-	setName func(index uint16) string
+	b    []byte
+	ip6  bool
+	rev  uint32
+	sets *Sets
 }
 
 func (b blob) at(off, n int) []byte {

@@ -1,13 +1,8 @@
 package xt
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
 	"strings"
-	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Flags of uapi/linux/netfilter/ipset/ip_set.h.
@@ -29,8 +24,8 @@ const (
 // "#3" stands for it, which iptables would not take for a name.
 func ipset(b blob, off int) string {
 	name := ""
-	if b.setName != nil {
-		name = b.setName(b.u16(off))
+	if b.sets != nil {
+		name = b.sets.Name(b.u16(off))
 	}
 	if name == "" {
 		name = fmt.Sprintf("#%d", b.u16(off))
@@ -47,18 +42,35 @@ func ipset(b blob, off int) string {
 	return name + " " + strings.Join(dirs, ",")
 }
 
-// set is struct xt_set_info_match_v1 to v4: what the set holds is not in the rule, so it stays opaque.
+// set is struct xt_set_info_match_v1 to v4. What the set holds is not in the rule; where it can be asked for, and does not come and go,
+// the match has an equal.
 func set(b blob) result {
 	var w words
-	flags := uint32(b.u8(3))
-	w.opt(flags&ipsetInvert != 0, "--match-set", "%s", ipset(b, 0))
+	not, flags := b.u8(3)&ipsetInvert != 0, uint32(b.u8(3))
+	w.opt(not, "--match-set", "%s", ipset(b, 0))
 	if b.rev >= 3 {
 		flags = b.u32(40)
 	}
 	w.flag(flags&ipsetReturnNomatch != 0, "--return-nomatch")
-	if b.rev < 3 {
-		return w.textOnly()
+	plain := flags&ipsetReturnNomatch == 0
+	if b.rev >= 3 {
+		plain = setCounters(&w, b, flags) && plain
 	}
+	members, ok := setMembers(b)
+	switch {
+	case !plain || !ok:
+		return w.textOnly()
+	case not:
+		return w.none(members...)
+	case len(members) == 1:
+		return w.means(members[0]...)
+	}
+	return w.any(members...)
+}
+
+// setCounters writes what revisions 3 and 4 say of counters, and tells whether none is asked.
+func setCounters(w *words, b blob, flags uint32) (none bool) {
+	none = true
 	if flags&ipsetSkipCounter != 0 {
 		w.opt(true, "--update-counters", "")
 	}
@@ -71,16 +83,18 @@ func set(b blob) result {
 	}
 	for i, name := range []string{"packets", "bytes"} {
 		at := 8 + 16*i
-		switch n := b.u64(at + value); b.u8(at + op) {
+		n, how := b.u64(at+value), b.u8(at+op)
+		none = none && how == 0
+		switch how {
 		case 1, 2:
-			w.opt(b.u8(at+op) == 2, "--"+name+"-eq", "%d", n)
+			w.opt(how == 2, "--"+name+"-eq", "%d", n)
 		case 3:
 			w.opt(false, "--"+name+"-lt", "%d", n)
 		case 4:
 			w.opt(false, "--"+name+"-gt", "%d", n)
 		}
 	}
-	return w.textOnly()
+	return none
 }
 
 // setTarget is struct xt_set_info_target_v1 to v3: it writes into sets, and the packet goes on. Where it maps, it sets the mark.
@@ -109,53 +123,12 @@ func setTarget(b blob) result {
 	w.flag(flags&ipsetMapMark != 0, "--map-mark")
 	w.flag(flags&ipsetMapPrio != 0, "--map-prio")
 	w.flag(flags&ipsetMapQueue != 0, "--map-queue")
+	if b.sets != nil {
+		b.sets.write(b.u16(0))
+		b.sets.write(b.u16(4))
+	}
 	if maps {
 		return w.textOnly()
 	}
 	return w.noVerdict("SET")
-}
-
-// SetNames asks the kernel for the names of ipsets, once each. The zero SetNames is ready; it must be used in one network namespace.
-type SetNames struct{ known map[uint16]string }
-
-// Name is the name of the set with that number; "" when there is none, or when it must not be asked for. Nothing is loaded: a kernel
-// without sets does not know the question (getsockopt(2) SO_IP_SET, net/netfilter/ipset/ip_set_core.c).
-func (n *SetNames) Name(index uint16) string {
-	if name, ok := n.known[index]; ok {
-		return name
-	}
-	if n.known == nil {
-		n.known = map[uint16]string{}
-	}
-	n.known[index] = askSetName(index)
-	return n.known[index]
-}
-
-func askSetName(index uint16) string {
-	const soIPSet, opVersion, opByIndex, nameLen = 83, 0x100, 7, 32
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
-	if err != nil {
-		return ""
-	}
-	defer unix.Close(fd)
-	ask := func(req []byte) bool {
-		size := uint32(len(req))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_IP, soIPSet,
-			uintptr(unsafe.Pointer(&req[0])), uintptr(unsafe.Pointer(&size)), 0)
-		return errno == 0
-	}
-	version := make([]byte, 8)
-	binary.NativeEndian.PutUint32(version, opVersion)
-	if !ask(version) {
-		return ""
-	}
-	req := make([]byte, 8+nameLen)
-	binary.NativeEndian.PutUint32(req, opByIndex)
-	copy(req[4:8], version[4:8])
-	binary.NativeEndian.PutUint16(req[8:], index)
-	if !ask(req) {
-		return ""
-	}
-	name, _, _ := bytes.Cut(req[8:], []byte{0})
-	return string(name)
 }

@@ -24,8 +24,8 @@ type Extension struct {
 	Name     string
 	Revision uint32
 	Info     []byte // as read; may be shorter than the struct, never trusted
-	// SetName is the name of the ipset with that number, "" when it is not known. Nil: no number is.
-	SetName func(index uint16) string
+	// Sets tells of ipsets, which rules know by number. Nil: nothing.
+	Sets *Sets
 }
 
 // result is what a decoder makes of a blob: options, and bytecode when it has any.
@@ -79,7 +79,7 @@ func run(decoders []decoder, e Extension) (result, bool) {
 	for _, d := range decoders {
 		for _, rev := range d.revisions {
 			if rev == e.Revision && len(e.Info) >= d.size {
-				return d.decode(blob{b: e.Info, ip6: e.Family == "ip6", rev: rev, setName: e.SetName}), true
+				return d.decode(blob{b: e.Info, ip6: e.Family == "ip6", rev: rev, sets: e.Sets}), true
 			}
 		}
 	}

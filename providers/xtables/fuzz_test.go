@@ -25,7 +25,7 @@ func FuzzTable(f *testing.F) {
 		if len(info) != infoLen {
 			return
 		}
-		_, _ = fam.decode("filter", info, entries)
+		_, _ = fam.decode(nil, "filter", info, entries)
 	})
 }
 

@@ -53,7 +53,7 @@ var errChanged = errors.New("the table changed while it was read")
 // tries is how often a table that changes while it is read is read again.
 const tries = 8
 
-func (f family) read(ctx context.Context, names []string) ([]*schema.Table, error) {
+func (f family) read(ctx context.Context, sets *xt.Sets, names []string) ([]*schema.Table, error) {
 	fd, err := unix.Socket(f.af, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
 	if err != nil {
 		return nil, fmt.Errorf("open raw socket: %w", err)
@@ -61,7 +61,7 @@ func (f family) read(ctx context.Context, names []string) ([]*schema.Table, erro
 	defer unix.Close(fd)
 	var out []*schema.Table
 	for _, name := range names {
-		t, err := f.readTable(ctx, fd, name)
+		t, err := f.readTable(ctx, sets, fd, name)
 		if err != nil {
 			return nil, fmt.Errorf("table %s: %w", name, err)
 		}
@@ -70,7 +70,7 @@ func (f family) read(ctx context.Context, names []string) ([]*schema.Table, erro
 	return out, nil
 }
 
-func (f family) readTable(ctx context.Context, fd int, name string) (*schema.Table, error) {
+func (f family) readTable(ctx context.Context, sets *xt.Sets, fd int, name string) (*schema.Table, error) {
 	for range tries {
 		if err := ctx.Err(); err != nil {
 			return nil, fmt.Errorf("read: %w", context.Cause(ctx))
@@ -82,7 +82,7 @@ func (f family) readTable(ctx context.Context, fd int, name string) (*schema.Tab
 		if err != nil {
 			return nil, err
 		}
-		return f.decode(name, info, entries)
+		return f.decode(sets, name, info, entries)
 	}
 	return nil, errChanged
 }
@@ -146,12 +146,12 @@ func priority(table string, hook int) (typ string, prio int32) {
 
 // decode takes the entries apart: a builtin chain lies between its hook_entry and its underflow, which is its policy; a
 // user's chain follows an entry with target ERROR that bears its name, and ends with a RETURN that nobody wrote.
-func (f family) decode(name string, info, blob []byte) (*schema.Table, error) {
+func (f family) decode(sets *xt.Sets, name string, info, blob []byte) (*schema.Table, error) {
 	entries, err := f.split(blob)
 	if err != nil {
 		return nil, err
 	}
-	d := &decoder{family: f, table: &schema.Table{Family: f.name, Name: name, Legacy: true}, entries: entries, userChain: map[uint32]string{}}
+	d := &decoder{family: f, sets: sets, table: &schema.Table{Family: f.name, Name: name, Legacy: true}, entries: entries, userChain: map[uint32]string{}}
 	d.nameChains()
 	valid := binary.NativeEndian.Uint32(info[nameLen:])
 	for hook := range hookNames {
@@ -196,7 +196,7 @@ type decoder struct {
 	table     *schema.Table
 	entries   []entry
 	userChain map[uint32]string // by the offset of its first rule
-	sets      xt.SetNames
+	sets      *xt.Sets
 
 	// What rules are made of, in larger pieces, and the one that is being made.
 	rules   []schema.Rule

@@ -166,7 +166,7 @@ func (d *decoder) matches(w *writer, e entry) {
 		}
 		l := xt.Match(xt.Extension{
 			Family: d.name, Name: cstring(e.b[at+2 : at+31]), Revision: uint32(e.b[at+31]), Info: e.b[at+32 : at+size : at+size],
-			SetName: d.sets.Name,
+			Sets: d.sets,
 		})
 		w.do(l.Exprs...)
 		w.say(false, l.Text)
@@ -181,7 +181,7 @@ func (d *decoder) end(w *writer, e entry) {
 	w.do(schema.Expr{Name: "counter"})
 	name, revision, data := d.target(e)
 	if name != "" {
-		l := xt.Target(xt.Extension{Family: d.name, Name: name, Revision: uint32(revision), Info: data, SetName: d.sets.Name})
+		l := xt.Target(xt.Extension{Family: d.name, Name: name, Revision: uint32(revision), Info: data, Sets: d.sets})
 		w.do(l.Exprs...)
 		w.say(false, "-j", l.Text)
 		return

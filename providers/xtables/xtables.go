@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/vmnet/vmnet/providers/xt"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -32,6 +33,27 @@ func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindXTabl
 
 // Read returns the legacy tables that exist, and stand-ins for what cannot be read. Not being allowed to look is fs.ErrPermission.
 func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
+	sets := xt.OpenSets()
+	defer sets.Close()
+	out, err := p.read(ctx, sets)
+	if err == nil && sets.Doubtful() { // a rule writes into a set that an earlier one looks into: known now
+		sets.Again()
+		out, err = p.read(ctx, sets)
+	}
+	if err != nil {
+		return nil, err
+	}
+	others, err := unread()
+	if err != nil {
+		return nil, err
+	}
+	for _, t := range others {
+		out = append(out, t)
+	}
+	return out, nil
+}
+
+func (p *Provider) read(ctx context.Context, sets *xt.Sets) ([]schema.Object, error) {
 	var out []schema.Object
 	for _, f := range families {
 		names, err := tableNames(f.names)
@@ -41,20 +63,13 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 		if len(names) == 0 {
 			continue
 		}
-		tables, err := f.read(ctx, names)
+		tables, err := f.read(ctx, sets, names)
 		if err != nil {
 			return nil, fmt.Errorf("read legacy tables of %s: %w", f.name, err)
 		}
 		for _, t := range tables {
 			out = append(out, t)
 		}
-	}
-	others, err := unread()
-	if err != nil {
-		return nil, err
-	}
-	for _, t := range others {
-		out = append(out, t)
 	}
 	return out, nil
 }
