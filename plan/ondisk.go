@@ -19,7 +19,8 @@ type ruleFile struct {
 }
 
 // iptablesFiles are in the format of iptables-restore(8): of netfilter-persistent(8), of Red Hat's iptables-services, of
-// Arch's iptables.service, of if-up scripts after wiki.debian.org/iptables, and of ufw (ufw-framework(8)).
+// Arch's iptables.service, of if-up scripts after wiki.debian.org/iptables, and of ufw (ufw-framework(8)), and of what Shorewall gave iptables-restore last
+// (shorewall.conf(5), VARDIR).
 var iptablesFiles = map[string]ruleFile{
 	"/etc/iptables/rules.v4":        {"ip", "iptables-persistent", false},
 	"/etc/iptables/rules.v6":        {"ip6", "iptables-persistent", false},
@@ -36,6 +37,9 @@ var iptablesFiles = map[string]ruleFile{
 	"/etc/ufw/after6.rules":         {"ip6", "ufw", false},
 	"/etc/ufw/user.rules":           {"ip", "ufw", true},
 	"/etc/ufw/user6.rules":          {"ip6", "ufw", true},
+
+	"/var/lib/shorewall/.iptables-restore-input":   {"ip", "shorewall", true},
+	"/var/lib/shorewall6/.ip6tables-restore-input": {"ip6", "shorewall", true},
 }
 
 const (

@@ -60,6 +60,9 @@ func recognise(s *schema.State, t *schema.Table, c *schema.Chain, rule *schema.R
 		}
 	}
 	if path, line := persisted(s, t, c, rule); path != "" {
+		if i := slices.IndexFunc(signatures, func(x signature) bool { return x.owner == loaderOf(path) }); i >= 0 && iptablesFiles[path].named {
+			return signatures[i].confirmed(s, t, c, nil, fmt.Sprintf("%s line %d has the same rule", path, line)), signatures[i]
+		}
 		return loadedBy(s, path, fmt.Sprintf("%s line %d has the same rule", path, line)), signature{}
 	}
 	return Owner{"unknown", low, []string{nobody(s, t, c)}}, signature{}
@@ -110,10 +113,15 @@ func (sig signature) holds(t *schema.Table, c *schema.Chain, rule *schema.Rule) 
 	if matchName(sig.open, c.Name) && rule != nil && !onlyReturns(rule) {
 		return ""
 	}
-	if matchName(sig.chains, c.Name) || matchName(sig.weak, c.Name) && c.Hook == "" && sig.anchored(t) {
+	if sig.has(t, c) {
 		return "chain " + c.Name + " in " + tableName(t)
 	}
 	return ""
+}
+
+// has tells by a chain's name that it is the program's.
+func (sig signature) has(t *schema.Table, c *schema.Chain) bool {
+	return matchName(sig.chains, c.Name) || matchName(sig.weak, c.Name) && c.Hook == "" && sig.anchored(t)
 }
 
 func tableName(t *schema.Table) string {
@@ -175,7 +183,7 @@ func policyOwner(s *schema.State, t *schema.Table, c *schema.Chain) (Owner, sign
 	var found []signature
 	for _, sig := range signatures {
 		for _, other := range t.Chains {
-			if slices.Contains(sig.policies, c.Hook) && matchName(sig.chains, other.Name) && jumpsTo(t, c, other.Name, 0) {
+			if slices.Contains(sig.policies, c.Hook) && sig.has(t, other) && jumpsTo(t, c, other.Name, 0) {
 				found = append(found, sig)
 				break
 			}
@@ -202,7 +210,7 @@ func policyOf(s *schema.State, t *schema.Table, c *schema.Chain, found []signatu
 	})
 	var hang []string
 	for _, sig := range found {
-		i := slices.IndexFunc(t.Chains, func(o *schema.Chain) bool { return matchName(sig.chains, o.Name) && jumpsTo(t, c, o.Name, 0) })
+		i := slices.IndexFunc(t.Chains, func(o *schema.Chain) bool { return sig.has(t, o) && jumpsTo(t, c, o.Name, 0) })
 		hang = append(hang, fmt.Sprintf("chain %s jumps to %s", c.Name, t.Chains[i].Name))
 	}
 	o := found[0].confirmed(s, t, c, nil, hang[0])

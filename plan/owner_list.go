@@ -180,7 +180,7 @@ var signatures = []signature{
 	},
 	{owner: "azure agent", shape: azureShape, control: true, hint: "waagent.conf, OS.EnableFirewall", reload: "waagent puts it back within minutes"},
 	{owner: "oracle cloud", chains: []string{"InstanceServices"}, control: true, hint: "leave it: it guards the instance's boot volume"},
-	{owner: "podman", tables: []string{"netavark"}, chains: []string{"NETAVARK*"}, hint: "containers.conf, firewall_driver", reload: "podman network reload writes its chains anew"},
+	{owner: "podman", tables: []string{"netavark"}, chains: []string{"NETAVARK*"}, comments: []string{"netavark *"}, hint: "containers.conf, firewall_driver", reload: "podman network reload writes its chains anew"},
 	{
 		owner: "cni", tables: []string{"cni_hostport", "cni_plugins_*"}, chains: []string{"CNI-*"}, comments: []string{"CNI portfwd *", "CNI firewall plugin *"},
 		hint: "the network's file in /etc/cni/net.d", reload: "CNI plugins write them when a container starts",
@@ -206,9 +206,9 @@ var signatures = []signature{
 		reload: "a commit writes it anew", signs: []sign{{"/etc/os-release", "ID=", []string{"vyos"}}},
 	},
 	{
-		owner: "shorewall", chains: []string{"shorewall", "sfilter"},
+		owner: "shorewall", chains: []string{"shorewall", "sfilter", "sha-lh-*", "sha-rh-*"},
 		weak: []string{
-			"*2fw", "fw2*", "net2*", "*2net", "*-fw", "fw-*", "net-*", "*-net", "*_frwd", "*_fwd", "*_in", "*_out", "~*", "@*", "%*", "dynamic", "smurfs",
+			"*2fw", "fw2*", "net2*", "*2net", "*-fw", "fw-*", "net-*", "*-net", "*_frwd", "*_fwd", "*_in", "*_out", "~*", "@*", "%*", "dynamic", "smurfs", "smurflog",
 			"logflags", "tcpflags", "reject", "logdrop", "logreject", "blacklst", "loc-*", "loc2*", "dmz-*", "dmz2*",
 		},
 		policies: []string{"input", "forward", "output"}, hint: "/etc/shorewall/rules",

@@ -39,7 +39,7 @@ func Signs() []string {
 		"/etc/ufw/before.rules", "/etc/ufw/before6.rules", "/etc/ufw/after.rules", "/etc/ufw/after6.rules",
 		"/etc/ufw/user.rules", "/etc/ufw/user6.rules",
 		"/etc/firewalld/firewalld.conf", "/etc/firewalld/direct.xml",
-		"/etc/shorewall/shorewall.conf", "/etc/ferm/ferm.conf", "/etc/firehol/firehol.conf", "/etc/csf/version.txt",
+		"/etc/shorewall/shorewall.conf", "/var/lib/shorewall/.iptables-restore-input", "/var/lib/shorewall6/.ip6tables-restore-input", "/etc/ferm/ferm.conf", "/etc/firehol/firehol.conf", "/etc/csf/version.txt",
 		"/etc/libvirt/qemu/networks/*.xml",
 		"/run/docker.pid", "/run/firewalld.pid", "/run/libvirtd.pid", "/run/virtnetworkd.pid", "/run/fail2ban/fail2ban.pid",
 		"/run/sshguard.pid", "/run/lfd.pid", "/run/pve-firewall.pid", "/run/NetworkManager/NetworkManager.pid",

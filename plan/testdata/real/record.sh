@@ -3,6 +3,7 @@
 # vmnet and the program's own tools read there into DIR. Root. $VMNET is the vmnet program (default: vmnet).
 #
 #   OWNER: docker docker-legacy ufw firewalld libvirt nwfilter fail2ban fail2ban-nft all admin
+#          shorewall netavark networkmanager (not installed, but unpacked from the Debian packages in $DEBS)
 #
 # The private host has its own network, mounts and process ids; /etc and /var are copies in memory. On it: eno1
 # (192.0.2.10/24) to a router that also is 203.0.113.10, and a guest behind port vnet0 of a bridge.
@@ -30,6 +31,12 @@ private() { # an own copy of what the programs write
   done
   mount -t tmpfs -o mode=755 run /run; mkdir -p /run/lock /run/dbus /run/netns
   mount -t sysfs sysfs /sys; mount -t cgroup2 cgroup2 /sys/fs/cgroup || true
+  if [ -n "${DEBS:-}" ]; then # unpacked into a copy of /usr that goes away
+    mkdir "$m/usr.u" "$m/usr.w" "$m/x"; mount -t overlay -o "lowerdir=/usr,upperdir=$m/usr.u,workdir=$m/usr.w" private-usr /usr
+    for d in "$DEBS"/*.deb; do dpkg -x "$d" "$m/x"; done
+    for d in etc usr var; do [ ! -d "$m/x/$d" ] || cp -a "$m/x/$d/." "/$d/"; done
+    for d in lib sbin; do [ ! -d "$m/x/$d" ] || cp -a "$m/x/$d/." "/usr/$d/"; done
+  fi
   hostname host; ip link set lo up
   echo 0 >/proc/sys/net/ipv6/conf/default/accept_dad; echo 0 >/proc/sys/net/ipv4/conf/default/rp_filter
 }
@@ -107,6 +114,30 @@ fail2ban | fail2ban-nft)
   until_ok 100 fail2ban-client ping; for a in 192.0.2.66 10.20.0.11; do fail2ban-client set probe banip $a >/dev/null; done
   until_ok 50 sh -c 'nft list ruleset | grep -q 10.20.0.11'
   version="fail2ban $(fail2ban-server --version | sed -n 's/^Fail2Ban v//p' | head -1)" ;;
+shorewall)
+  guest virbr-lab 10.20.0.1/24 10.20.0.11/24
+  cp /usr/share/doc/shorewall/examples/two-interfaces/{zones,rules,policy} /etc/shorewall/
+  printf '?FORMAT 2\nnet eno1 tcpflags,nosmurfs\nloc virbr-lab tcpflags,nosmurfs,bridge\n' >/etc/shorewall/interfaces
+  printf 'SSH(ACCEPT) net $FW\nACCEPT loc $FW tcp 22\n' >>/etc/shorewall/rules; printf 'MASQUERADE 10.20.0.0/24 eno1\n' >/etc/shorewall/snat
+  sed -i 's/^IP_FORWARDING=.*/IP_FORWARDING=On/; s/^STARTUP_ENABLED=.*/STARTUP_ENABLED=Yes/' /etc/shorewall/shorewall.conf
+  shorewall start >/run/shorewall.log 2>&1 || { cat /run/shorewall.log >&2; exit 1; }
+  version="Shorewall $(shorewall version)" ;;
+netavark)
+  guest virbr-lab 10.20.0.1/24 10.20.0.11/24; echo 1 >/proc/sys/net/ipv4/ip_forward
+  ip netns add ctr; id=$(printf '%064d' 1)
+  printf '{"container_id":"%s","container_name":"web","networks":{"podman":{"interface_name":"eth0","static_ips":["10.88.0.2"]}},"network_info":{"podman":{"name":"podman","id":"%s","driver":"bridge","network_interface":"podman0","subnets":[{"subnet":"10.88.0.0/16","gateway":"10.88.0.1"}],"ipv6_enabled":false,"internal":false,"dns_enabled":false,"ipam_options":{"driver":"host-local"}}},"port_mappings":[{"container_port":80,"host_ip":"","host_port":8081,"protocol":"tcp","range":1}]}' $id $id >/run/n.json
+  /usr/lib/podman/netavark --file /run/n.json setup /run/netns/ctr >/dev/null
+  version="$(/usr/lib/podman/netavark --version)" ;;
+networkmanager)
+  [ -f /etc/machine-id ] || dbus-uuidgen >/etc/machine-id
+  mount -o remount,ro,bind /sys # so that it does not wait for udev
+  printf '[main]\nplugins=keyfile\ndns=none\n[keyfile]\nunmanaged-devices=interface-name:eno1,interface-name:vnet*\n' >/etc/NetworkManager/NetworkManager.conf
+  dbus-daemon --system --fork --nopidfile; mkdir -p /run/NetworkManager; NetworkManager --pid-file=/run/NetworkManager/NetworkManager.pid
+  until_ok 100 nmcli general status
+  nmcli -w 20 con add type bridge ifname virbr-lab con-name lab bridge.stp no ipv4.method shared ipv4.addresses 10.20.0.1/24 ipv6.method disabled >/dev/null
+  until_ok 50 sh -c 'nft list tables | grep -q nm-shared'
+  guest virbr-lab 10.20.0.1/24 10.20.0.11/24
+  version="NetworkManager $(NetworkManager --version)" ;;
 admin) # rules that mention the programs' devices and words, and are nobody's
   guest virbr-lab 10.20.0.1/24 10.20.0.11/24; echo 1 >/proc/sys/net/ipv4/ip_forward
   ip link add docker0 type bridge
@@ -204,6 +235,6 @@ def chain(c): return line(c) if not c.get("rules") else line({k: v for k, v in c
 def table(t): return line(t) if not t.get("chains") else line({k: v for k, v in t.items() if k != "chains"})[:-1] + ",\"chains\":" + lines(map(chain, t["chains"])) + "}"
 s = slim(s); objects = s.pop("objects")
 word = sys.argv[1].split("-")[0].replace("nwfilter", "libvirt").replace("all", "") # of the files, those of the program: others are installed here and not at work
-objects["file"] = [dict(f, content=re.sub("<uuid>.*?</uuid>", "<uuid>00000000-0000-4000-8000-000000000000</uuid>", f["content"])) for f in objects.get("file", []) if word in f["path"] or f["path"] == "/etc/nftables.conf"]
+objects["file"] = [dict(f, content=re.sub("<uuid>.*?</uuid>", "<uuid>00000000-0000-4000-8000-000000000000</uuid>", f["content"])) for f in objects.get("file", []) if word in f["path"].lower() or f["path"] == "/etc/nftables.conf"]
 print(line(s)[:-1] + ",\"objects\":{" + ",\n".join(line(k) + ":" + lines(map(table, v)) for k, v in objects.items() if v) + "}}")' "$owner" >"$dir/host.json"
 echo "$version, $(date -u +%Y-%m-%d), kernel $(uname -r | cut -d- -f1): record.sh $owner" >"$dir/README"
