@@ -314,6 +314,29 @@ func TestAnswersAgreeWithPackets(t *testing.T) {
 	t.Logf("%v", count)
 }
 
+// TestTooLarge: a diagram that does not fit is no answer.
+func TestTooLarge(t *testing.T) {
+	t.Parallel()
+	g := &rules{r: rand.New(rand.NewPCG(1, 2))}
+	s := busyHost(g)
+	tab := g.table("ip", "x", "forward", false)
+	tab.Chains[0].Rules = nil
+	for i := range 40 { // a TTL nobody knows, in many ways
+		tab.Chains[0].Rules = append(tab.Chains[0].Rules, &schema.Rule{Exprs: []schema.Expr{
+			{Name: "payload", Base: "network", Offset: 4, Len: 2, DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: []byte{byte(i), byte(7 * i)}},
+			{Name: "immediate", Verdict: &schema.Verdict{Kind: g.one("drop", "accept")}},
+		}})
+	}
+	s.Put(tab)
+	w := New(s)
+	r := newSweep(w, &space{Space: bdd.New(100)})
+	r.parcel = newParcel()
+	f := Flow{From: "vnet1", To: "eno1", Src: netip.MustParseAddr("10.20.0.11"), Dst: netip.MustParseAddr("203.0.113.10"), Proto: "tcp", DstPort: 443}
+	if res := r.walk(opening{f: &f}); res.Verdict != Depends || res.Decider == nil || res.Decider.Action != "depends: too large to decide" {
+		t.Errorf("got %s %+v", res.Verdict, res.Decider)
+	}
+}
+
 func (g *rules) query() Query {
 	at := func(s string) netip.Addr { return netip.MustParseAddr(s) }
 	lab := []netip.Prefix{netip.MustParsePrefix("10.20.0.0/24")}

@@ -15,6 +15,8 @@ const (
 	maxNodes = 4 << 20
 	// keepNodes is the size up to which a diagram is kept for the next walk.
 	keepNodes = 1 << 16
+	// dropNodes is the size from which on its memory is given back.
+	dropNodes = 1 << 19
 )
 
 // arrival is where a packet got to.
@@ -244,7 +246,10 @@ func (r *sweep) next() bool {
 // sweep takes what a walk needs from those that were used before.
 func (w *Walker) sweep() *sweep {
 	if r, ok := w.pool.Get().(*sweep); ok {
-		if r.x.Size() > keepNodes || r.x.Err() != nil {
+		switch {
+		case r.x.Size() > dropNodes:
+			r.x.Space = bdd.New(maxNodes)
+		case r.x.Size() > keepNodes || r.x.Err() != nil:
 			r.x.Reset()
 		}
 		clear(r.unknowns)
@@ -302,6 +307,7 @@ func (r *sweep) restart(o opening) {
 // again begins one more way, that of the picks.
 func (r *sweep) again() {
 	clear(r.used)
+	r.g.zero()
 	r.pc, r.live = bdd.True, bdd.True
 	r.given, r.asked = len(r.picks), 0
 	r.log.on = r.given == 0
@@ -327,13 +333,17 @@ func (w *Walker) walkFrame(in string, frame []byte) Result {
 func (w *Walker) walk(o opening) Result {
 	r := w.sweep()
 	defer w.pool.Put(r)
+	return r.walk(o)
+}
+
+func (r *sweep) walk(o opening) Result {
 	r.log.full = true
 	r.follow(o)
 	if r.x.Err() != nil {
 		r.log.clear()
 		r.log.on = true
 		r.x.Reset()
-		r.pc = bdd.True
+		r.pc, r.p = bdd.True, parcel{half: "request"} // what it held is forgotten too
 		r.over(Depends, station{stage: "local", rule: -1, text: "too large to decide", action: "depends: too large to decide"})
 	}
 	return r.result(*o.f)
