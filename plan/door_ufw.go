@@ -2,14 +2,17 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 
+	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/iptspec"
+	"github.com/vmnet/vmnet/schema/ufwconf"
 )
 
 // The chains of ufw hang in a base chain in this order (ufw-framework(8)): before, in which the user's own are reached at
@@ -68,7 +71,7 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 		ask.drafts = append(ask.drafts, h.grantDraft(h.atItsPlace(grant), g))
 	}
 	if _, err := h.with(ask.drafts); err != nil {
-		ask.closed = err.Error()
+		ask.closed = cause(err, ask.drafts[0].change.After.(*schema.Grant)).Error()
 	}
 	return append(roads, ask)
 }
@@ -127,4 +130,43 @@ func ufwGrant(c culprit, a accept) (*schema.Grant, string) {
 		return nil, "it would let everything through"
 	}
 	return g, ""
+}
+
+// ufwOutOfStep names what ufw would load otherwise than it is in the kernel: its next reload changes what gets through.
+func (h *healer) ufwOutOfStep() {
+	for _, family := range []string{"ip", "ip6"} {
+		for _, hook := range []string{"input", "output", "forward"} {
+			err := h.probeUFW(family, hook)
+			if !errors.Is(err, sim.ErrUnmodelled) {
+				continue
+			}
+			chain := ufwconf.Chain(family, hook)
+			h.r.findings = append(h.r.findings, Finding{
+				Code: "VN414", Severity: "warning", Title: "ufw would load other rules than the kernel has: chain " + chain,
+				Object: chain, Owner: &Owner{Name: schema.ManagerUFW, Confidence: high, Evidence: []string{"chain " + chain}}, Detail: err.Error(),
+			})
+		}
+	}
+}
+
+// probeUFW foresees a grant that nobody asks for: the error says why nothing can be foreseen. Nil where ufw is not at work.
+func (h *healer) probeUFW(family, hook string) error {
+	at := func(t *schema.Table) bool { return t.Family == family && t.Chain(ufwconf.Chain(family, hook)) != nil }
+	if !slices.ContainsFunc(slices.Collect(schema.Each[*schema.Table](h.state)), at) || h.state.Get(schema.FileRef(ufwconf.Path(family))) == nil {
+		return nil
+	}
+	g := &schema.Grant{Manager: schema.ManagerUFW, Address: "probe", Family: family, Forward: hook == "forward", In: "vmnet-probe"}
+	if hook == "output" {
+		g.In, g.Out = "", "vmnet-probe"
+	}
+	_, _, err := sim.Cascade(h.state, schema.Change{Ref: g.Ref(), After: g})
+	return cause(err, g)
+}
+
+// cause is an error without what was tried.
+func cause(err error, g *schema.Grant) error {
+	for err != nil && strings.Contains(err.Error(), g.Ref().Name) && errors.Unwrap(err) != nil {
+		err = errors.Unwrap(err)
+	}
+	return err
 }

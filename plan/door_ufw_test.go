@@ -36,8 +36,13 @@ func newUFWHost(t *testing.T) *ufwHost {
 
 func (h *ufwHost) plan(src string) *Plan {
 	h.Helper()
+	return h.planRaw("vmnet {\n  required_version = \">= 0.1\"\n}\n" + src)
+}
+
+func (h *ufwHost) planRaw(src string) *Plan {
+	h.Helper()
 	path := filepath.Join(h.TempDir(), "test.vmnet.hcl")
-	if err := os.WriteFile(path, []byte("vmnet {\n  required_version = \">= 0.1\"\n}\n"+src), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte(src), 0o600); err != nil {
 		h.Fatal(err)
 	}
 	res, diags := config.Load(path, config.Options{Version: "0.1.0"})
@@ -261,9 +266,13 @@ func TestUFWDoorOutOfStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, src := range []string{ufwForward, ufwNAT, ""} {
-		made, back := grantSteps(h.plan(src))
+		p := h.plan(src)
+		made, back := grantSteps(p)
 		if len(made)+len(back) > 0 {
 			t.Errorf("asked of ufw: %q, taken back: %q", made, back)
+		}
+		if !slices.ContainsFunc(p.Findings, func(f Finding) bool { return f.Code == "VN414" && f.Object == "ufw-user-forward" }) {
+			t.Errorf("it is not said that ufw has to be reloaded: %+v", p.Findings)
 		}
 	}
 }
@@ -279,4 +288,19 @@ func TestUFWDoorTurnedOff(t *testing.T) {
 		t.Errorf("asked of ufw: %q", made)
 	}
 	h.check(p, "guests of nat.lab reach the outside", "fail")
+}
+
+// TestUFWDoorReport: with foreign = "report" nothing of ufw's changes, not even what it was asked for before.
+func TestUFWDoorReport(t *testing.T) {
+	h := newUFWHost(t)
+	report := func(src string) string {
+		return strings.Replace(src, "nat \"lab\"", "vmnet {\n  required_version = \">= 0.1\"\n  foreign = \"report\"\n}\nnat \"lab\"", 1)
+	}
+	if made, _ := grantSteps(h.planRaw(report(ufwNAT))); len(made) > 0 {
+		t.Errorf("asked of ufw: %q", made)
+	}
+	h.apply(ufwNAT)
+	if p := h.planRaw(report(ufwNAT)); !p.Empty() {
+		t.Errorf("want no steps:\n%s", stepTexts(p))
+	}
 }

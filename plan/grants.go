@@ -23,11 +23,16 @@ type grants struct {
 // setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. One that
 // cannot be taken out stays, and is left alone.
 func (h *healer) setGrantsAside() error {
+	h.ufwOutOfStep()
 	h.grants = grants{silent: map[schema.Ref]string{}, stuck: map[schema.Ref]string{}}
 	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
 		return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Index, b.Index))
 	})
 	for _, g := range slices.Backward(h.grants.standing) { // from the last, so that nothing moves
+		if h.r.Settings.Foreign == "report" {
+			h.grants.stuck[g.Ref()] = `foreign = "report" in the vmnet block`
+			continue
+		}
 		before := slices.Collect(schema.Each[*schema.Table](h.state))
 		err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g})
 		switch {

@@ -189,3 +189,24 @@ func TestUFWOutOfStep(t *testing.T) {
 		}
 	})
 }
+
+// TestUFWLegacy: the same by iptables-legacy, beside the nft tables of others.
+func TestUFWLegacy(t *testing.T) {
+	beside(t, twoGuests(), nil, func(b *bed) {
+		neighbour.Start(b.T, neighbour.UFW, neighbour.Opts{Legacy: true})
+		b.sh(loaded + "nft add table inet admin")
+		rules := b.sh("iptables-legacy -S; ip6tables-legacy -S; nft list ruleset")
+		p := b.plan(natUFW)
+		if !slices.ContainsFunc(p.Findings, func(f plan.Finding) bool { return f.Object == "legacy ip filter FORWARD: policy drop" }) {
+			b.Errorf("ufw's policy in iptables-legacy is not named:\n%s", steps(p))
+		}
+		b.apply(natUFW)
+		b.ufwLab("after the apply")
+		b.sh("ufw reload")
+		b.settled(natUFW)
+		b.apply("")
+		if got := b.sh("iptables-legacy -S; ip6tables-legacy -S; nft list ruleset"); !sameLines(got, rules) {
+			b.Errorf("taking the block out left\n%s\nwant\n%s", got, rules)
+		}
+	})
+}
