@@ -173,3 +173,42 @@ func TestFirewalldUndone(t *testing.T) {
 		}
 	})
 }
+
+// TestFirewalldZones: a bridge that somebody has put into a zone stays there. The policy is for that zone where the bridge is
+// alone in it, and nothing is asked where it is not: the policy would be for the others too.
+func TestFirewalldZones(t *testing.T) {
+	for name, others := range map[string]string{"alone": "", "shared": "; firewall-cmd --permanent --zone=internal --add-interface=eno7"} {
+		t.Run(name, func(t *testing.T) {
+			beside(t, twoGuests(), []neighbour.Name{neighbour.Firewalld}, func(b *bed) {
+				b.sh("firewall-cmd --permanent --zone=internal --add-interface=virbr-lab" + others + "; firewall-cmd --reload")
+				disk := b.sh("cat /etc/firewalld/zones/internal.xml")
+				p := b.plan(natAndHost)
+				f := b.finding(p, "VN410")
+				why := ""
+				for _, x := range f.Fixes {
+					if strings.Contains(x.Title, "to last") {
+						why = x.WhyNot
+					}
+				}
+				if name == "shared" {
+					if !strings.Contains(why, "shares firewalld's zone internal") {
+						b.Errorf("the fixes do not say that the zone is shared: %+v", f.Fixes)
+					}
+					return
+				}
+				if why != "" {
+					b.Fatalf("the road is closed: %s", why)
+				}
+				b.apply(natAndHost)
+				b.labWorks()
+				b.sh("firewall-cmd --reload")
+				b.labWorks()
+				b.settled(natAndHost)
+				b.apply("")
+				if got := b.sh("cat /etc/firewalld/zones/internal.xml; ls /etc/firewalld/policies"); got != disk {
+					b.Errorf("taking the block out left\n%s\nwant\n%s", got, disk)
+				}
+			})
+		})
+	}
+}

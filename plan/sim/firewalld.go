@@ -86,7 +86,7 @@ func firewalldText(g *schema.Grant) string {
 	if src.IsValid() {
 		w = append(w, word, "saddr", shortPrefix(src))
 	}
-	if len(w) == 0 && word != "" {
+	if len(w) == 0 && word != "" && g.Proto != "icmp" { // of which nft knows the family
 		w = append(w, "meta nfproto", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[word])
 	}
 	switch {

