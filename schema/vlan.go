@@ -123,6 +123,9 @@ type BridgeFacts struct {
 	DefaultPVID uint16 `json:"default_pvid"`
 	// MST says that each group of VLANs has a spanning tree, and so port states, of its own (Linux 5.18).
 	MST bool `json:"mst,omitempty"`
+	// Promisc says that somebody listens to all frames (IFLA_PROMISCUITY): the bridge then hands up to the host what is
+	// in a VLAN that it is not in itself.
+	Promisc bool `json:"promisc,omitempty"`
 }
 
 // PortFacts are of a bridge's port, read only.

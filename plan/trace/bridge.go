@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -13,21 +14,26 @@ import (
 // bridged is a frame that a port of a bridge receives (net/bridge/br_input.c).
 func (r *sweep) bridged(br, port *device) bool {
 	p := &r.p
-	if !r.linkUp(br) || !r.forwarding(port) {
+	if !r.linkUp(br) {
 		return false
 	}
-	if v := br.link.Bridge; v != nil && v.VLANFilter != nil && *v.VLANFilter {
-		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+": vlan_filtering on")
+	vid, ok := r.admitted(br, port)
+	if !ok {
+		return false
 	}
 	if port.unknown && !r.ingressHook(port) {
 		return false
 	}
-	up, known := r.forHost(br)
+	l3, ok := r.hostIn(br, vid)
+	if !ok {
+		return false
+	}
+	up, known := r.forHost(br, l3)
 	if r.pc == bdd.False {
 		return false
 	}
 	if !known {
-		return r.unmodelled("bridge", schema.LinkRef(br.name), br.name+" has no address: how a guest reaches the host's other addresses is not for this host to know")
+		return r.unmodelled("bridge", schema.LinkRef(br.name), l3.name+" has no address: how a guest reaches the host's other addresses is not for this host to know")
 	}
 	if p.framed && br.link.MAC != nil && macText(p.image.b[:6]) == *br.link.MAC { // br_handle_frame
 		p.kind.put([]byte{unicast})
@@ -35,9 +41,9 @@ func (r *sweep) bridged(br, port *device) bool {
 	switch {
 	case p.framed || p.cast != unicast || r.f.DstMAC != "" && p.half != "reply":
 	case up && br.link.MAC != nil:
-		p.setMACs(r.senderMAC(br), hardwareAddress(*br.link.MAC))
+		p.setMACs(r.senderMAC(l3), hardwareAddress(*br.link.MAC))
 	case !up:
-		p.setMACs(r.senderMAC(br), r.neighbourMAC(br, p.dst()))
+		p.setMACs(r.senderMAC(l3), r.neighbourMAC(l3, p.dst()))
 	}
 	if !up {
 		r.rekind(unicast, toOther)
@@ -51,7 +57,9 @@ func (r *sweep) bridged(br, port *device) bool {
 		if r.pc == bdd.False {
 			return false
 		}
-		var ok bool
+		if l3 != br {
+			return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT of a frame that is in VLAN "+strconv.Itoa(int(vid))+" of "+br.name)
+		}
 		if up, ok = r.bridgedNAT(br); !ok {
 			return false
 		}
@@ -69,13 +77,20 @@ func (r *sweep) bridged(br, port *device) bool {
 		return false
 	}
 	if !up {
-		return r.bridgeForward(br, port)
+		return r.bridgeForward(br, l3, port, vid)
 	}
 	p.in = port
-	if !r.bridgeHook(input) {
+	if !r.comesUp(br, l3, vid) || !r.bridgeHook(input) {
 		return false
 	}
-	return r.ingressHook(br) && r.receive(br)
+	if !r.ingressHook(br) {
+		return false
+	}
+	r.tag = 0
+	if l3 != br && (!r.linkUp(l3) || !r.ingressHook(l3)) {
+		return false
+	}
+	return r.receive(l3)
 }
 
 // rekind changes what kind of packet it is, where it is of that kind.
@@ -136,21 +151,16 @@ func (r *sweep) neighbourMAC(d *device, addr cells) cells {
 	return out
 }
 
-// forwarding checks the state of a port that carries a frame in or out.
-func (r *sweep) forwarding(port *device) bool {
-	if port.unknown || port.link.Port == nil || port.link.Port.State == nil {
-		return true
-	}
-	if s := *port.link.Port.State; s != "forwarding" && s != "" {
-		return r.block(CodePortState, "bridge", schema.LinkRef(port.name), port.link.String()+" state "+s, s)
-	}
-	return true
+// forwarding checks the state of a port that carries a frame out.
+func (r *sweep) forwarding(br, port *device) bool {
+	h := r.w.fabrics[br.name].closed(port.link)
+	return h == nil || r.halted(h)
 }
 
 // forHost tells whether a frame is addressed to the bridge itself (to be delivered or routed), or to another port. A
-// frame's MAC address says so; where the flow does not give it, it is the one a guest would use: its peer's in its own
+// frame's MAC address says so (l3 is the link by which the host is in its VLAN, mostly the bridge); where the flow does not give it, it is the one a guest would use: its peer's in its own
 // network, else its gateway's.
-func (r *sweep) forHost(br *device) (up, known bool) {
+func (r *sweep) forHost(br, l3 *device) (up, known bool) {
 	p, w := &r.p, r.w
 	if p.framed {
 		return p.cast != unicast || w.ownMAC(br, macText(p.image.b[:6])), p.cast == unicast
@@ -168,16 +178,16 @@ func (r *sweep) forHost(br *device) (up, known bool) {
 	}
 	if own {
 		dst, _ := r.class(p.dst())
-		return true, hasAddr(br, p.v6) || dst == linkLocal
+		return true, hasAddr(l3, p.v6) || dst == linkLocal
 	}
-	if !hasAddr(br, p.v6) {
+	if !hasAddr(l3, p.v6) {
 		return false, true
 	}
-	inside := r.dest == br.name
+	inside := r.dest == br.name || r.dest == l3.name
 	if d := w.devices[r.dest]; d != nil && d.master == br {
 		inside = true
 	}
-	src, dst, both, ok := r.onBridge(br)
+	src, dst, both, ok := r.onBridge(l3)
 	switch {
 	case !ok:
 		return false, false
@@ -192,8 +202,8 @@ func (r *sweep) forHost(br *device) (up, known bool) {
 	case r.dest != "":
 		return true, true
 	}
-	res, _ := r.decide(question{src: p.src(), dst: p.dst(), in: br})
-	return !(res.kind == "unicast" && res.dev == br && res.gateway.IsValid()), true
+	res, _ := r.decide(question{src: p.src(), dst: p.dst(), in: l3})
+	return !(res.kind == "unicast" && res.dev == l3 && res.gateway.IsValid()), true
 }
 
 // onBridge forks by whether the two ends are in networks of a bridge, and both in the same.
@@ -239,14 +249,14 @@ func (w *Walker) ownMAC(br *device, mac string) bool {
 }
 
 // bridgeForward is a frame from one port to another (br_forward.c), with br_netfilter's detour at its end.
-func (r *sweep) bridgeForward(br, port *device) bool {
+func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	p := &r.p
 	var out *device
 	ok := false
 	if p.framed && r.dest == "" {
-		out, ok = r.flood(br)
+		out, ok = r.flood(br, vid)
 	} else {
-		out, ok = r.outPort(br)
+		out, ok = r.outPort(br, l3, vid)
 	}
 	if !ok {
 		return false
@@ -257,15 +267,8 @@ func (r *sweep) bridgeForward(br, port *device) bool {
 		}
 		return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT leads to "+r.text(p.dst())+": behind which port of "+br.name+" that is, is not known")
 	}
-	isolated := func(d *device) bool {
-		return d.link.Port != nil && d.link.Port.Isolated != nil && *d.link.Port.Isolated
-	}
-	hairpin := port.link.Port != nil && port.link.Port.Hairpin != nil && *port.link.Port.Hairpin
-	switch {
-	case port == out && !hairpin:
-		return r.block(CodePortState, "bridge", schema.LinkRef(port.name), port.link.String()+" hairpin off", "hairpin off")
-	case isolated(port) && isolated(out):
-		return r.block(CodeIsolated, "bridge", schema.LinkRef(out.name), "both "+port.name+" and "+out.name+" are isolated", "isolated")
+	if !r.leavesBy(br, port, out, vid) {
+		return false
 	}
 	p.in, p.out = port, out
 	if !r.bridgeHook(forward) {
@@ -275,7 +278,7 @@ func (r *sweep) bridgeForward(br, port *device) bool {
 	if !r.bridgeHook(postrouting) {
 		return false
 	}
-	if r.preDone { // NF_BR_PRI_LAST
+	if r.preDone && !r.tagHides() { // NF_BR_PRI_LAST
 		kind := r.copyOf(p.kind)
 		p.in, p.out = nil, br
 		p.kind.put([]byte{unicast})
@@ -291,15 +294,14 @@ func (r *sweep) bridgeForward(br, port *device) bool {
 	if !r.egressHook(out) {
 		return false
 	}
-	r.arrived = arrival{out: br, port: out}
-	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
+	r.leftBy(br, br, out, vid)
 	return true
 }
 
 // detours tells whether br_netfilter shows this frame to IP.
 func (r *sweep) detours() bool {
 	port := r.p.physIn
-	return port != nil && port.master != nil && r.w.callsIP(port.master, r.p.v6)
+	return port != nil && port.master != nil && r.w.callsIP(port.master, r.p.v6) && !r.tagHides()
 }
 
 // detour is br_netfilter at a bridge hook: IP's hook of the same name, with the bridge as both interfaces.
@@ -323,34 +325,37 @@ func (r *sweep) detour() bool {
 	return ok
 }
 
-// bridgeOut is a packet of the host, or one it routes, that leaves by a bridge.
-func (r *sweep) bridgeOut(br *device) bool {
+// bridgeOut is a packet of the host, or one it routes, that leaves by a bridge: l3 is the bridge, or an 802.1q link over it.
+func (r *sweep) bridgeOut(br, l3 *device) bool {
 	p := &r.p
-	out, ok := r.outPort(br)
+	vid, h := r.w.fabrics[br.name].admit(nil, frame{tag: r.tag})
+	if h != nil {
+		return r.halted(h)
+	}
+	out, ok := r.outPort(br, l3, vid)
 	if !ok {
 		return false
 	}
 	p.out, p.in = out, nil
-	if !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.egressHook(out) {
+	if !r.leavesBy(br, nil, out, vid) || !r.bridgeHook(output) || !r.bridgeHook(postrouting) || !r.egressHook(out) {
 		return false
 	}
-	p.out = br
-	r.arrived = arrival{out: br, port: out}
-	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: "out by " + out.name})
+	p.out = l3
+	r.leftBy(br, l3, out, vid)
 	return true
 }
 
 // outPort is the port a frame leaves by: the one this half must get to, or some port where that is not known.
-func (r *sweep) outPort(br *device) (*device, bool) {
+func (r *sweep) outPort(br, l3 *device, vid uint16) (*device, bool) {
 	d := r.w.devices[r.dest]
 	switch {
-	case r.dest == "" || r.dest == br.name || r.many && d == nil:
-		d, ok := r.portOf(br, r.p.dst())
+	case r.dest == "" || r.dest == br.name || r.dest == l3.name || r.many && d == nil:
+		d, ok := r.portOf(l3, vid, r.p.dst())
 		if !ok {
 			return nil, false
 		}
 		if d != nil {
-			return d, r.linkUp(d) && r.forwarding(d)
+			return d, r.linkUp(d) && r.belowUp(d) && r.forwarding(br, d)
 		}
 		return &device{name: "a port of " + br.name, unknown: true, master: br, up: true, carrier: true, link: &schema.Link{}}, true
 	case d == nil:
@@ -361,14 +366,14 @@ func (r *sweep) outPort(br *device) (*device, bool) {
 		}
 		return nil, r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+br.name)
 	}
-	return d, r.linkUp(d) && r.forwarding(d)
+	return d, r.linkUp(d) && r.belowUp(d) && r.forwarding(br, d)
 }
 
 // flood finds the port behind which the MAC address of a frame is. One that nobody knows leads to every port; to follow it
 // by one of them is enough where they are alike.
-func (r *sweep) flood(br *device) (*device, bool) {
+func (r *sweep) flood(br *device, vid uint16) (*device, bool) {
 	p := &r.p
-	d := r.w.ports[fdbKey{br.name, macText(p.image.b[:6])}]
+	d := r.w.behind(br, vid, macText(p.image.b[:6]))
 	if d == nil {
 		var all []*device
 		for _, x := range r.w.devices {
@@ -382,23 +387,18 @@ func (r *sweep) flood(br *device) (*device, bool) {
 		slices.SortFunc(all, func(a, b *device) int { return strings.Compare(a.name, b.name) })
 		d = all[r.pick(len(all), "flood", station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: "every port of " + br.name})]
 	}
-	return d, r.linkUp(d) && r.forwarding(d)
+	return d, r.linkUp(d) && r.belowUp(d) && r.forwarding(br, d)
 }
 
 // portOf forks by the port of a bridge behind which a neighbour is, as far as the neighbour table and the forwarding
 // database know; else nil. For many packets, ports that nothing tells apart are not.
-func (r *sweep) portOf(br *device, addr cells) (*device, bool) {
-	of := func(a netip.Addr) *device {
-		mac := r.w.macs[neighbour{br.name, a}]
-		if mac == "" {
-			return nil
-		}
-		return r.w.ports[fdbKey{br.name, mac}]
-	}
+func (r *sweep) portOf(l3 *device, vid uint16, addr cells) (*device, bool) {
+	br := r.w.under(l3)
+	of := func(a netip.Addr) *device { return r.w.behind(br, vid, r.w.macs[neighbour{l3.name, a}]) }
 	if a, ok := addr.addr(); ok {
 		return of(a), true
 	}
-	return which(r, addr, r.w.neighbours(br, r.p.v6), of)
+	return which(r, addr, r.w.neighbours(l3, r.p.v6), of)
 }
 
 // neighbours lists the addresses known on a link.

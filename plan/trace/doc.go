@@ -35,8 +35,9 @@
 //
 // # What is not modelled
 //
-// VLAN-aware bridges, VRFs, bonds and Open vSwitch, macvtap guests, rules for ARP, queues to programs and unknown targets:
-// where a packet meets one of them the answer is Depends. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
+// Rules that a frame meets while it bears an 802.1Q tag, spanning trees of groups of VLANs, VRFs, Open vSwitch, macvtap
+// guests, rules for ARP, queues to programs and unknown targets: where a packet meets one of them the answer is Depends. A
+// bond is one link: which of its slaves carries a packet is not asked. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
 // flow tables, clashes of NAT with connections that exist), legacy ebtables, and the neighbour discovery of IPv6: a rule
 // that drops its ICMPv6 messages, and nothing else, is not found.
 //

@@ -36,6 +36,9 @@ func (r *sweep) ipHook(h hook) bool {
 func (r *sweep) bridgeHook(h hook) bool {
 	r.hook, r.inBridge = h, true
 	defer func() { r.inBridge = false }()
+	if !r.tagUnseen(r.w.bridge[h]) {
+		return false
+	}
 	return r.groups(r.w.bridge[h])
 }
 
@@ -204,7 +207,7 @@ func (r *sweep) deviceHook(chains map[string][][]entry, d *device) bool {
 	if d.unknown {
 		return r.somePort(chains, d)
 	}
-	return r.groups(chains[d.name])
+	return r.tagUnseen(chains[d.name]) && r.groups(chains[d.name])
 }
 
 // somePort is deviceHook for a port of a bridge of which nobody knows which it is: each that has chains is a way of its own.

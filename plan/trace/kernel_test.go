@@ -225,6 +225,8 @@ var kernelCases = []struct {
 		table ip f { chain f { type filter hook forward priority 0; meta mark 9 drop; } }`, 0},
 	{"netdev ingress", `table netdev f { chain i { type filter hook ingress device vnet0 priority 0; tcp dport 80 drop; udp sport 53 drop; } 
 		chain j { type filter hook ingress device eno1 priority 0; tcp sport 443 drop; } }`, 0},
+	{"netdev ingress of the bridge itself", `table netdev f { chain i { type filter hook ingress device virbr-lab priority 0; tcp dport 80 drop; udp dport 53 drop; } }`, 0},
+	{"netdev egress of the bridge itself", `table netdev f { chain e { type filter hook egress device virbr-lab priority 0; tcp dport 80 drop; udp dport 53 drop; udp sport 443 drop; } }`, 0},
 	{"inet ingress", `table inet f { chain i { type filter hook ingress device eno1 priority 0; tcp dport 22 drop; } }`, 0},
 	{"postrouting", nat22 + `table ip f { chain p { type filter hook postrouting priority 50; oifname eno1 ip saddr 10.20.0.0/24 tcp dport 80 drop; }
 		chain q { type filter hook postrouting priority 150; oifname eno1 ip saddr 192.0.2.10 tcp dport 443 drop; iifname vnet0 udp dport 22 drop; iifname virbr-lab udp dport 80 drop; } }`, 0},

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vmnet/vmnet/providers/hosttest/world"
+	"github.com/vmnet/vmnet/providers/hosttest/guest"
 )
 
 // TestMain puts the tests into namespaces of their own, but not the workers of a fuzz run: they are bound to their parent
@@ -16,5 +16,5 @@ func TestMain(m *testing.M) {
 			os.Exit(m.Run())
 		}
 	}
-	os.Exit(world.Main(m))
+	os.Exit(guest.Main(m))
 }

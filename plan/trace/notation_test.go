@@ -15,7 +15,12 @@ import (
 
 // The notation of the tests: a host in the words of its tools.
 //
-//	link vnet1 type tap master br0 [down] [nocarrier] [isolated] [hairpin] [state blocking]
+//	link vnet1 type tap master br0 [down] [nocarrier] [isolated] [hairpin] [state blocking] [noflood] [nolearn] [nobcast] [locked]
+//	  [vlan 10pu] [vlan 20-30]             its VLANs: p PVID, u Egress Untagged
+//	link br0 type bridge vlan_filtering vlan 1pu
+//	link br0.10 type vlan id 10 over br0
+//	fdb 52:54:00:00:00:0a dev vnet1 [vlan 10] [static]
+//	neigh 10.20.0.11 52:54:00:00:00:0a dev br0
 //	addr 10.20.0.1/24 dev br0              with its connected route
 //	route default via 192.0.2.1 dev eno1 [table 100] [type blackhole] [metric 5]
 //	rule 100 from 10.0.0.0/8 fwmark 1 iif br0 lookup 100
@@ -60,6 +65,10 @@ func (p *stateParser) line(w []string) error {
 		if !pre.IsSingleIP() {
 			p.s.Put(&schema.Route{Table: 254, Dst: pre.Masked(), Link: w[3], Proto: new(uint8(2))})
 		}
+	case w[0] == "neigh":
+		p.s.Put(&schema.Neighbour{IP: netip.MustParseAddr(w[1]), MAC: &w[2], Link: w[4], State: "reachable"})
+	case w[0] == "fdb":
+		return p.fdb(w[1:])
 	case w[0] == "route":
 		return p.route(w[1:])
 	case w[0] == "rule":
@@ -86,6 +95,9 @@ func (p *stateParser) link(w []string) error {
 	l := &schema.Link{
 		Name: w[0], Type: "device", Up: new(true), MAC: new(fmt.Sprintf("02:00:00:00:00:%02x", p.index)),
 		Facts: &schema.LinkFacts{Index: 1 + p.index, Carrier: true, IPv4: &schema.LinkConf4{Forwarding: 1}, IPv6: &schema.LinkConf6{}},
+	}
+	if was := p.s.Link(l.Name); was != nil { // said anew
+		l.Facts.Index = was.Facts.Index
 	}
 	port := func() *schema.Port {
 		if l.Port == nil {
@@ -115,6 +127,29 @@ func (p *stateParser) link(w []string) error {
 		case "state":
 			i++
 			port().State = &w[i]
+		case "noflood":
+			port().Flood = new(false)
+		case "nolearn":
+			port().Learning = new(false)
+		case "nobcast":
+			port().BcastFlood = new(false)
+		case "locked":
+			l.Facts.PortFacts = &schema.PortFacts{Locked: true}
+		case "vlan":
+			i++
+			if err := addVLAN(l, w[i]); err != nil {
+				return err
+			}
+		case "id":
+			i++
+			id, err := strconv.ParseUint(w[i], 10, 16)
+			if err != nil {
+				return err
+			}
+			l.Facts.Tag = &schema.VLANTag{ID: uint16(id), Proto: "802.1Q"}
+		case "over":
+			i++
+			l.Facts.ParentIndex = p.s.Link(w[i]).Facts.Index
 		case "nf_call_iptables":
 			l.Bridge.NfCallIP = new(true)
 		case "vlan_filtering":
@@ -124,6 +159,52 @@ func (p *stateParser) link(w []string) error {
 		}
 	}
 	p.s.Put(l)
+	return nil
+}
+
+// addVLAN reads "10", "10pu", "20-30": the VLANs of a port.
+func addVLAN(l *schema.Link, text string) error {
+	numbers := strings.TrimRight(text, "pu")
+	first, last, _ := strings.Cut(numbers, "-")
+	r := schema.VLANRange{PVID: strings.Contains(text, "p"), Untagged: strings.Contains(text, "u")}
+	for to, s := range map[*uint16]string{&r.First: first, &r.Last: or(last, first)} {
+		n, err := strconv.ParseUint(s, 10, 16)
+		if err != nil {
+			return err
+		}
+		*to = uint16(n)
+	}
+	var all []schema.VLANRange
+	if v := l.Facts.VLANs; v != nil {
+		all = v.Ranges
+	}
+	l.Facts.VLANs = schema.NewVLANs(append(all, r)...)
+	return nil
+}
+
+func or(a, b string) string {
+	if a == "" {
+		return b
+	}
+	return a
+}
+
+func (p *stateParser) fdb(w []string) error {
+	e := &schema.FDBEntry{MAC: w[0], Link: w[2], Master: *p.s.Link(w[2]).Master}
+	for i := 3; i < len(w); i++ {
+		switch w[i] {
+		case "vlan":
+			i++
+			n, err := strconv.ParseUint(w[i], 10, 16)
+			if err != nil {
+				return err
+			}
+			e.VLAN = uint16(n)
+		case "static":
+			e.State = "static"
+		}
+	}
+	p.s.Put(e)
 	return nil
 }
 

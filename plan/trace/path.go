@@ -151,7 +151,7 @@ func (r *sweep) textEnd(addr, port cells) string {
 
 // stillThere checks that an address to which NAT led a packet is behind the port that the flow wants.
 func (r *sweep) stillThere(port *device) bool {
-	d, ok := r.portOf(r.arrived.out, r.p.dst())
+	d, ok := r.portOf(r.arrived.out, r.arrived.vid, r.p.dst())
 	switch {
 	case !ok:
 		return false
@@ -176,6 +176,7 @@ func (r *sweep) packet(half string, kind int, t cells) {
 // reply sends the answer back from wherever the request arrived.
 func (r *sweep) reply() bool {
 	there := r.arrived
+	r.there = there
 	arrivedMany := false
 	if there.local {
 		dst, ok := r.class(r.p.dst())
@@ -262,7 +263,7 @@ func (r *sweep) established() bool {
 
 // send starts the packet at a link, or at the host for "".
 func (r *sweep) send(from string) bool {
-	r.arrived, r.gateway, r.preDone = arrival{}, cells{}, false
+	r.arrived, r.gateway, r.preDone, r.tag = arrival{}, cells{}, false, 0
 	if from == "" {
 		return r.fromHost()
 	}
@@ -276,19 +277,17 @@ func (r *sweep) send(from string) bool {
 // fromLink is a packet that a link receives.
 func (r *sweep) fromLink(d *device) bool {
 	r.p.in = d
-	if !r.linkUp(d) {
-		return false
-	}
-	if !r.linkHeader(d) {
+	if !r.linkUp(d) || !r.belowUp(d) || !r.linkHeader(d) || !r.sendsTagged(d) {
 		return false
 	}
 	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "in"})
-	if !d.bridge && !r.ingressHook(d) {
+	br := r.w.under(d)
+	if !br.bridge && !r.ingressHook(d) { // a bridge's are met on the way up
 		return false
 	}
 	switch {
-	case d.bridge:
-		return r.bridged(d, &device{name: "a port of " + d.name, unknown: true, master: d, up: true, carrier: true, link: &schema.Link{}})
+	case br.bridge:
+		return r.bridged(br, &device{name: "a port of " + br.name, unknown: true, master: br, up: true, carrier: true, link: &schema.Link{}})
 	case d.masterName == "":
 		if r.orphan(d) {
 			return r.block(CodeNoMaster, "link", schema.LinkRef(d.name), d.link.String(), "no master")
@@ -495,7 +494,7 @@ func (r *sweep) leadsThere(res way) bool {
 		return true
 	case d == nil:
 		return r.block(CodeNoLink, "link", schema.LinkRef(r.dest), "Device \""+r.dest+"\" does not exist.", "missing")
-	case d.master == res.dev:
+	case d.master == r.w.under(res.dev):
 		return true
 	case res.dev.bridge && r.orphan(d) || res.dev.bridge && d.master != nil && d.master.bridge && r.p.half == "request":
 		return r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+res.dev.name)
@@ -675,11 +674,15 @@ func (r *sweep) leave(d *device) bool {
 		return false
 	}
 	r.addressed(d)
-	if !r.egressHook(d) {
+	if !r.egressHook(d) || !r.belowUp(d) {
 		return false
 	}
 	if d.bridge {
-		return r.bridgeOut(d)
+		return r.bridgeOut(d, d)
+	}
+	if br := r.w.under(d); br.bridge {
+		r.tag = d.link.Facts.Tag.ID
+		return r.linkUp(br) && r.egressHook(br) && r.bridgeOut(br, d)
 	}
 	r.arrived = arrival{out: d}
 	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})

@@ -61,6 +61,9 @@ type sweep struct {
 	preDone       bool    // IP prerouting has run, by the detour from the bridge
 	dest          string
 	arrived       arrival
+	there         arrival // of the request, where its reply begins
+	tag           uint16  // the VLAN of the tag that the frame bears, 0 for none
+	tagSent       uint16  // the same, of the request as it was made
 }
 
 type unknownKey struct {

@@ -85,6 +85,12 @@ const (
 	CodePortDown     = "VN203"
 	CodeIsolated     = "VN204"
 	CodePortState    = "VN205" // the port does not forward (STP, or hairpin off)
+	CodeVLANIn       = "VN208" // the port does not take frames of that VLAN, or none without a tag
+	CodeVLANOut      = "VN209" // the port, or the bridge itself, is not in the frame's VLAN
+	CodeTagged       = "VN210" // the frame arrives with a tag that nobody there takes off
+	CodeNoFlood      = "VN211" // the bridge does not know the receiver, and does not flood to its port
+	CodeLocked       = "VN212" // the port takes frames from known senders only
+	CodeElsewhere    = "VN213" // a static entry of the forwarding database leads to another port
 	CodeNoForwarding = "VN301"
 	CodeNoRoute      = "VN302" // no route, or the route leads elsewhere
 	CodeRPFilter     = "VN303"

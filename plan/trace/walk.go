@@ -25,6 +25,8 @@ type arrival struct {
 	in    *device // layer 3, for a local one
 	out   *device // layer 3; the bridge itself for a bridged frame
 	port  *device // of a bridge
+	tag   uint16  // of the frame, there
+	vid   uint16  // in which it was in the bridge; 0 where that does not look
 }
 
 // station is a Hop before its texts are made.
@@ -313,6 +315,7 @@ func (r *sweep) again() {
 	r.log.on = r.given == 0
 	r.conn, r.conns = nil, 0
 	r.dest, r.preDone, r.arrived, r.gateway = "", false, arrival{}, cells{}
+	r.tag, r.tagSent, r.there = 0, 0, arrival{}
 	r.p = parcel{half: "request"}
 }
 

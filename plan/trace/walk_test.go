@@ -475,7 +475,6 @@ func TestWalk(t *testing.T) {
 			:FORWARD DROP
 			-A FORWARD -s 2001:db8:1::/64 -j ACCEPT
 			-A FORWARD -m conntrack --ctstate ESTABLISHED -j ACCEPT`, "br0>eno1 icmp 2001:db8:1::11 > 2001:db8:99::1", "pass"},
-		{"VLANs are not modelled", lab + "link virbr-lab type bridge vlan_filtering", toHost, "depends request bridge: virbr-lab: vlan_filtering on"},
 
 		// A bridge on the LAN.
 		{"a bridged guest and the outside", `

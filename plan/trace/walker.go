@@ -32,10 +32,13 @@ type Walker struct {
 	// global setting.
 	callIP       [2]int
 	bridgeTracks bool
-	// macs and ports are the neighbour table and the forwarding database: who is behind which port of a bridge.
-	macs  map[neighbour]string
-	ports map[fdbKey]*device
-	blind []string
+	// filterTagged is net.bridge.bridge-nf-filter-vlan-tagged: whether br_netfilter does so with frames that bear a tag, too.
+	filterTagged int
+	// macs is the neighbour table; fabrics are the bridges, over the 802.1q links by lower link and VLAN.
+	macs    map[neighbour]string
+	fabrics map[string]*fabric
+	over    map[overKey]*device
+	blind   []string
 	// arp is the first chain of an arp table that can drop, nil for none: ARP itself is not walked.
 	arp *base
 	// looksAtMACs says that some rule does.
@@ -75,8 +78,9 @@ type device struct {
 	// forwarding and the others are the sysctls of the link; -1 unknown.
 	forwarding, rpFilter, routeLocalnet, acceptLocal int
 	noIPv6                                           bool
-	routed                                           bool // a route leads out of it
-	unknown                                          bool // stands for "some port of this bridge"
+	routed                                           bool    // a route leads out of it
+	lower                                            *device // of an 802.1q link; nil for others
+	unknown                                          bool    // stands for "some port of this bridge"
 }
 
 // New indexes a state for many walks.
@@ -90,6 +94,7 @@ func New(s *schema.State) *Walker {
 			d.master = w.devices[d.masterName]
 		}
 	}
+	w.readFabrics()
 	for a := range schema.Each[*schema.Address](s) {
 		if d := w.devices[a.Link]; d != nil {
 			d.addrs = append(d.addrs, a)
@@ -141,25 +146,17 @@ func sysctl(s *schema.State, key string) int {
 	return n
 }
 
-// neighbour and fdbKey are keys: an address on a link, a MAC address on a bridge.
-type (
-	neighbour struct {
-		link string
-		ip   netip.Addr
-	}
-	fdbKey struct{ bridge, mac string }
-)
+// neighbour is a key: an address on a link.
+type neighbour struct {
+	link string
+	ip   netip.Addr
+}
 
 func (w *Walker) readNeighbours() {
-	w.macs, w.ports = map[neighbour]string{}, map[fdbKey]*device{}
+	w.macs = map[neighbour]string{}
 	for n := range schema.Each[*schema.Neighbour](w.state) {
 		if n.MAC != nil && *n.MAC != "" && !n.Proxy {
 			w.macs[neighbour{n.Link, n.IP}] = *n.MAC
-		}
-	}
-	for f := range schema.Each[*schema.FDBEntry](w.state) {
-		if d := w.devices[f.Link]; d != nil && f.Master != "" && f.Master == d.masterName && f.State != "permanent" {
-			w.ports[fdbKey{f.Master, f.MAC}] = d
 		}
 	}
 }
@@ -169,6 +166,7 @@ func (w *Walker) readSysctls() {
 	w.forward = [2]int{sysctl(s, "net.ipv4.ip_forward"), sysctl(s, "net.ipv6.conf.all.forwarding")}
 	w.rpAll = max(sysctl(s, "net.ipv4.conf.all.rp_filter"), 0)
 	w.ignoreLinkdown = sysctl(s, "net.ipv4.conf.all.ignore_routes_with_linkdown") == 1
+	w.filterTagged = sysctl(s, "net.bridge.bridge-nf-filter-vlan-tagged")
 	w.callIP = [2]int{sysctl(s, "net.bridge.bridge-nf-call-iptables"), sysctl(s, "net.bridge.bridge-nf-call-ip6tables")}
 }
 

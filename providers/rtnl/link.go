@@ -44,6 +44,7 @@ func decodeLink(b []byte) (rawLink, bool) {
 		l.Type = "loopback"
 	}
 	raw := rawLink{Link: l, index: f.Index}
+	promisc := false
 	for t, v := range attrs(b[unix.SizeofIfInfomsg:]) {
 		switch t {
 		case unix.IFLA_IFNAME:
@@ -60,6 +61,8 @@ func decodeLink(b []byte) (rawLink, bool) {
 			raw.master = int(u32(v))
 		case unix.IFLA_LINK:
 			f.ParentIndex = int(int32(u32(v)))
+		case unix.IFLA_PROMISCUITY:
+			promisc = u32(v) > 0
 		case unix.IFLA_LINK_NETNSID:
 			f.ParentElsewhere = true
 		case unix.IFLA_GROUP:
@@ -77,6 +80,9 @@ func decodeLink(b []byte) (rawLink, bool) {
 		case unix.IFLA_AF_SPEC:
 			decodeConf(v, p)
 		}
+	}
+	if f.BridgeFacts != nil {
+		f.BridgeFacts.Promisc = promisc
 	}
 	return raw, l.Name != ""
 }

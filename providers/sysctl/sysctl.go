@@ -58,6 +58,7 @@ func standardKeys() []string {
 		"net.bridge.bridge-nf-call-iptables",
 		"net.bridge.bridge-nf-call-ip6tables",
 		"net.bridge.bridge-nf-call-arptables",
+		"net.bridge.bridge-nf-filter-vlan-tagged",
 	}
 	for _, of := range []string{"all", "default"} {
 		for _, name := range []string{
