@@ -31,8 +31,8 @@ func (o *op) contains(codes ...opcode) bool {
 	})
 }
 
-// any holds for packets for which one of the alternatives does, each of which may break by itself; or, negated, none.
-func (r *sweep) any(o *op) bdd.Node {
+// oneHolds holds for packets for which one of the alternatives does, each of which may break by itself; or, negated, none.
+func (r *sweep) oneHolds(o *op) bdd.Node {
 	live, f := r.live, bdd.False
 	for _, alternative := range o.any {
 		m := bdd.True
@@ -66,8 +66,8 @@ func (r *sweep) port(o *op, d *device) bdd.Node {
 	return bdd.True
 }
 
-// portIn is the port that br_netfilter noted for a packet.
-func (r *sweep) portIn() *device {
+// physIn is the port that br_netfilter noted for a packet.
+func (r *sweep) physIn() *device {
 	if r.detours() {
 		return r.p.physIn
 	}

@@ -162,16 +162,7 @@ func (w *Walker) contentOf(o *op) any {
 		w.contentList = map[*op]content{}
 		for _, t := range w.tables {
 			for _, c := range t.list {
-				seen := map[string]int{}
-				for i := range c.ops {
-					x := &c.ops[i]
-					if x.code > opForeseen && x.set == nil {
-						continue
-					}
-					text := fmt.Sprintf("%+v", *x.e)
-					w.contentList[x] = content{t.ref, c.c.Name, text, seen[text]}
-					seen[text]++
-				}
+				w.noteContents(t.ref, c, c.ops, map[string]int{})
 			}
 		}
 	})
@@ -179,4 +170,19 @@ func (w *Walker) contentOf(o *op) any {
 		return k
 	}
 	return o
+}
+
+func (w *Walker) noteContents(ref schema.Ref, c *chain, ops []op, seen map[string]int) {
+	for i := range ops {
+		x := &ops[i]
+		for _, alternative := range x.any {
+			w.noteContents(ref, c, alternative, seen)
+		}
+		if x.code > opForeseen && x.set == nil {
+			continue
+		}
+		text := fmt.Sprintf("%+v", *x.e)
+		w.contentList[x] = content{ref, c.c.Name, text, seen[text]}
+		seen[text]++
+	}
 }

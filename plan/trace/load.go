@@ -42,7 +42,7 @@ func (r *sweep) match(o *op) bdd.Node {
 	case opIn:
 		return r.in(o)
 	case opAny:
-		return r.any(o)
+		return r.oneHolds(o)
 	case opOrder:
 		r.swap(o)
 	case opShift:
@@ -299,7 +299,7 @@ func (r *sweep) meta(o *op) bdd.Node {
 	case "iifkind", "oifkind":
 		return r.ofDevice(d, 16, o.e.Key, kindOf)
 	case "physin":
-		return r.port(o, r.portIn())
+		return r.port(o, r.physIn())
 	case "physout":
 		return r.port(o, r.physOut)
 	case "sdif", "sdifname":
