@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -240,6 +241,57 @@ func (c *comparison) opened(pc bdd.Node) bdd.Node {
 		unlike = x.Or(unlike, x.And(was.p.has, was.p.ct.unlike(x, is.p.ct.cells)))
 	}
 	return x.Or(opened, x.And(both, unlike))
+}
+
+// translated gives the packets of pc that the chains of NAT do not do the same to: for which another rule sets up the mapping,
+// or which they stop no more.
+func (c *comparison) translated(d *differ, pc bdd.Node) bdd.Node {
+	x := c.x
+	if pc == bdd.False || x.Err() != nil {
+		return bdd.False
+	}
+	c.fixed = x.literals(pc)
+	was, passed := c.translations(d, 0, pc)
+	is, passes := c.translations(d, 1, pc)
+	out := x.Diff(passes, passed)
+	for k, f := range was {
+		out = x.Or(out, x.Xor(f, is[k]))
+	}
+	for k, f := range is {
+		out = x.Or(out, x.Diff(f, was[k]))
+	}
+	return out
+}
+
+// translation is what a rule of NAT does, known by what it says: the same rule in both states does the same, if neither it
+// nor a set it looks into was changed.
+type translation struct {
+	text string
+	side int // of a rule that was; else 0
+}
+
+// translations gives the packets of pc that each rule of NAT translates first, and those that are not stopped.
+func (c *comparison) translations(d *differ, side int, pc bdd.Node) (by map[translation]bdd.Node, passed bdd.Node) {
+	r := c.sweep(c.o.walker(side), c.fixed)
+	by = map[translation]bdd.Node{}
+	lost := &guesses{r: r}
+	r.onEnd = lost.ended
+	r.onNAT = func(live bdd.Node) {
+		k := translation{text: fmt.Sprintf("%+v", r.at.c.rules[r.at.i].r.Exprs)}
+		if slices.Contains(d.rules, changed{r.at.c, r.at.i}) {
+			k.side = 1 + side
+		}
+		by[k] = c.x.Or(by[k], live)
+		passed = c.x.Or(passed, live)
+	}
+	r.pc = c.x.And(pc, c.possible)
+	for _, b := range c.st.chains(side) {
+		if r.pc != bdd.False {
+			r.traverse(b)
+		}
+	}
+	c.a.nextSoft, c.a.steps = r.nextSoft, r.steps
+	return by, c.x.Or(passed, c.x.Or(r.pc, lost.all))
 }
 
 // unlike tells for which packets two runs of cells hold different values.

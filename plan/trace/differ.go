@@ -69,9 +69,27 @@ func (d *differ) translators(before, after []*base) {
 			case b.drop:
 				d.whole = true
 			default:
-				for k := range b.c.rules {
-					d.rules = append(d.rules, changed{b.c, k})
-				}
+				d.all(b.c)
+			}
+		}
+	}
+}
+
+// all takes every rule of a chain, and of those it leads to, for changed.
+func (d *differ) all(c *chain) {
+	if d.chains[[2]*chain{c, nil}] {
+		return
+	}
+	d.chains[[2]*chain{c, nil}] = true
+	for i := range c.rules {
+		d.rules = append(d.rules, changed{c, i})
+	}
+	for i := range c.ops {
+		if o := &c.ops[i]; o.chain != nil {
+			d.all(o.chain)
+		} else if o.set != nil {
+			for _, to := range o.set.targets {
+				d.all(to)
 			}
 		}
 	}

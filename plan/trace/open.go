@@ -198,10 +198,11 @@ func (o *opener) stage(st *stage) error {
 func (c *comparison) compared(d *differ) bdd.Node {
 	opened := bdd.False
 	for _, pc := range c.regions(d) {
-		if !c.st.nat {
-			pc = c.opened(pc)
+		if c.st.nat {
+			opened = c.x.Or(opened, c.translated(d, pc))
+		} else {
+			opened = c.x.Or(opened, c.opened(pc))
 		}
-		opened = c.x.Or(opened, c.x.And(pc, c.possible))
 	}
 	if c.st.hook == forward && !c.st.bridged {
 		opened = c.routed(opened)

@@ -144,6 +144,18 @@ func TestOpened(t *testing.T) {
 		{
 			"masquerading", lab, lab + masq, nil, []string{"postrouting: from 10.20.0.0/24 to != 10.20.0.0/24"},
 		},
+		{
+			"a chain that translates nothing", lab + masq, lab + "*nat\n:EMPTY\n-A POSTROUTING -j EMPTY\n-A POSTROUTING -s 10.20.0.0/24 ! -d 10.20.0.0/24 -j MASQUERADE", nil, nil,
+		},
+		{
+			"an exception from NAT", lab + masq, lab + "*nat\n-A POSTROUTING -d 192.0.2.0/24 -j RETURN\n-A POSTROUTING -s 10.20.0.0/24 ! -d 10.20.0.0/24 -j MASQUERADE", nil,
+			[]string{"postrouting: from 10.20.0.0/24 to 192.0.2.0/24"},
+		},
+		{
+			"ICMP", lab + "*filter\n:INPUT DROP", lab + "*filter\n:INPUT DROP\n-A INPUT -p icmp -j ACCEPT\n-A INPUT -p udp --sport 68 --dport 67 -j ACCEPT",
+			[]string{"input: proto udp"},
+			[]string{"input: icmp in IPv4"},
+		},
 		{"more drops open nothing", lab + "*filter\n", lab + "*filter\n:FORWARD DROP\n-A FORWARD -i virbr-lab -j ACCEPT\n*inet x\n:in filter input 0 drop", nil, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {

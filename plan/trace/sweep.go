@@ -41,6 +41,8 @@ type sweep struct {
 	log *journal
 	// onEnd, when set, is told of packets whose way ends, instead of log.
 	onEnd func(pc bdd.Node, v Verdict, st station)
+	// onNAT, when set, is told of packets that the rule at hand translates, instead of translating them.
+	onNAT func(live bdd.Node)
 
 	// What follows is of a flow on its way through the host.
 	open   opening
@@ -197,6 +199,9 @@ func (r *sweep) rule(b *base, c *chain, i, k int, pc, matched bdd.Node, back *bd
 			pc, live = r.verdict(stepReject, nil, pc, live, back)
 		case o.code == opUnmodelled:
 			r.giveUp(r.at, live, "")
+			pc, live = r.x.Diff(pc, live), bdd.False
+		case o.code >= opNAT && o.code <= opNetmap && r.onNAT != nil:
+			r.onNAT(live)
 			pc, live = r.x.Diff(pc, live), bdd.False
 		case o.code >= opNAT && o.code <= opNetmap:
 			pc, live = r.nat(o, pc, live)

@@ -3,6 +3,7 @@ package trace
 import (
 	"cmp"
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -129,6 +130,8 @@ func phrase(s *bdd.Space, as []aspect, at []bdd.Node) (said string, placed bool)
 		case word == "sport" && proto != "" && !ports:
 			w = append(w, proto)
 		case x == "":
+		case word == "sport" && strings.HasPrefix(proto, "icmp"):
+			w = append(w, proto+" "+icmpText(x))
 		case strings.HasSuffix(word, "port"):
 			w = append(w, cmp.Or(proto, "th")+" "+word+" "+x)
 		default:
@@ -139,6 +142,36 @@ func phrase(s *bdd.Space, as []aspect, at []bdd.Node) (said string, placed bool)
 		return "everything", false
 	}
 	return strings.Join(w, " "), text["from"] != "" || text["to"] != ""
+}
+
+// icmpText says ranges of ports as types and codes of ICMP, which stand in their place.
+func icmpText(ports string) string {
+	rest, not := strings.CutPrefix(ports, "!= ")
+	var w []string
+	for s := range strings.SplitSeq(rest, ",") {
+		from, to, isRange := strings.Cut(s, "-")
+		lo, err := strconv.ParseUint(from, 10, 16)
+		hi := lo
+		if isRange && err == nil {
+			hi, err = strconv.ParseUint(to, 10, 16)
+		}
+		switch {
+		case err != nil:
+			w = append(w, s)
+		case lo == hi:
+			w = append(w, fmt.Sprintf("%d/%d", lo>>8, lo&0xff))
+		case lo&0xff != 0 || hi&0xff != 0xff:
+			w = append(w, fmt.Sprintf("%d/%d-%d/%d", lo>>8, lo&0xff, hi>>8, hi&0xff))
+		case lo>>8 == hi>>8:
+			w = append(w, strconv.FormatUint(lo>>8, 10))
+		default:
+			w = append(w, fmt.Sprintf("%d-%d", lo>>8, hi>>8))
+		}
+	}
+	if not {
+		return "type != " + strings.Join(w, ",")
+	}
+	return "type " + strings.Join(w, ",")
 }
 
 // text is a set of values, "" for all of them. Where the others are fewer it names those: "!= 22".

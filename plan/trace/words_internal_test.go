@@ -76,6 +76,16 @@ func TestPhrase(t *testing.T) {
 	}
 }
 
+func TestICMPText(t *testing.T) {
+	for ports, want := range map[string]string{
+		"768-1023,2048-2303,2816-3327": "type 3,8,11-12", "!= 2048-2303": "type != 8", "769": "type 3/1", "769-1023": "type 3/1-3/255", "0-255,…": "type 0,…",
+	} {
+		if got := icmpText(ports); got != want {
+			t.Errorf("%s is %q, want %q", ports, got, want)
+		}
+	}
+}
+
 // Slabs are disjoint and cover the set.
 func TestSlabs(t *testing.T) {
 	r := rand.New(rand.NewPCG(rand.Uint64(), 0))
