@@ -8,8 +8,8 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// flagOwner is the flag of a table that only the program that made it may change (NFT_TABLE_F_OWNER): firewalld 2.1 and
-// later asks for it.
+// flagOwner is the flag of a table that only the program that made it may change (NFT_TABLE_F_OWNER): newer firewalld asks
+// for it (NftablesTableOwner in firewalld.conf(5), "yes" by default).
 const flagOwner = 2
 
 // firewalldDoor lists the ways to let flows past a rule of firewalld: a policy of firewalld's own for good, and what that
@@ -18,7 +18,7 @@ const flagOwner = 2
 func (h *healer) firewalldDoor(g *schema.Goal, c culprit, acc []accept) []road {
 	reload := road{
 		title:  "a policy of firewalld, and its reload",
-		closed: "a reload of firewalld flushes the iptables rules of everybody else, and what only its runtime was told",
+		closed: "when it reloads, firewalld forgets what only its runtime was told, and before 2.0 it flushes the iptables rules of everybody else",
 	}
 	ask := road{title: "a policy of firewalld for exactly these flows, to last, and the same at once in front of its zones"}
 	at, why := firewalldFront(c)
@@ -46,7 +46,8 @@ func (h *healer) firewalldDoor(g *schema.Goal, c culprit, acc []accept) []road {
 	case len(live) == 0:
 		ask.title = "firewalld's policy for these flows, which is at work"
 	case c.table.Flags&flagOwner != 0:
-		ask.closed, ask.drafts = "the table belongs to firewalld's own process (flag owner): nobody else can write to it, and a new policy is at work after firewalld's next start only", nil
+		ask.closed, ask.drafts = "nobody but firewalld can write to its table (NftablesTableOwner=yes in firewalld.conf), and a new policy is at work after its next reload only: "+
+			"set that to no, or make the policy yourself (firewall-cmd --permanent --new-policy) and reload", nil
 	}
 	next := nextText(c.base, at)
 	for _, a := range live {
