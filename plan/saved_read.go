@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -179,10 +180,33 @@ func (w *savedWords) nftAddress(family, value string, off4, off6 uint32, not boo
 	if strings.ContainsAny(value, "{@$&") || !w.speaks(family) {
 		return false
 	}
+	if p, ok := prefixBetween(value); ok {
+		value = p.String()
+	}
 	if strings.Contains(value, "-") {
 		return w.addresses(value, off4, off6, not)
 	}
 	return w.prefix(value, off4, off6, not)
+}
+
+// prefixBetween is the prefix that a range of addresses is, if it is one.
+func prefixBetween(value string) (netip.Prefix, bool) {
+	first, last, ranged := strings.Cut(value, "-")
+	lo, errLo := netip.ParseAddr(first)
+	hi, errHi := netip.ParseAddr(last)
+	if !ranged || errLo != nil || errHi != nil {
+		return netip.Prefix{}, false
+	}
+	for bits := lo.BitLen(); bits >= 0; bits-- {
+		p := netip.PrefixFrom(lo, bits)
+		if p.Masked().Addr() != lo {
+			return netip.Prefix{}, false
+		}
+		if p.Contains(hi) {
+			return p, !p.Contains(hi.Next())
+		}
+	}
+	return netip.Prefix{}, false
 }
 
 func (w *savedWords) nftPorts(proto, value string, off uint32, not bool) bool {

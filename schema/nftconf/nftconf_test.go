@@ -44,14 +44,14 @@ func TestRules(t *testing.T) {
 		fmt.Fprintf(&b, "%d-%d %s %s %s alone=%v %q: %s\n", r.Line+1, r.Last+1, r.Family, r.Table, r.Chain, r.Alone, r.Lead, Normal(r.Family, r.Text))
 	}
 	want := `13-13 inet filter forward alone=true "\t\t": ct state {established,related} accept
-14-14 inet filter forward alone=true "\t\t": ip saddr {10.20.0.0/24,10.30.0.0/24} tcp dport 22 drop
+14-14 inet filter forward alone=true "\t\t": ip saddr {10.20.0.0-10.20.0.255,10.30.0.0-10.30.0.255} tcp dport 22 drop
 15-15 inet filter forward alone=false "\t\t": ip saddr @bad drop
 15-15 inet filter forward alone=false "\t\tip saddr @bad drop; ": ip daddr 192.0.2.7 drop
-16-19 inet filter forward alone=false "\t\t": tcp dport {443,80} accept
+16-19 inet filter forward alone=false "\t\t": tcp dport {80,443} accept
 21-21 inet filter one alone=false "\tchain one { ": tcp dport 23 drop
 25-25 ip filter x alone=true "\t\t": iifname eno1 reject
 28-29 inet filter forward alone=false "add rule inet filter forward ": udp dport 53 drop
-30-30 ip6 other in alone=true "insert rule ip6 other in ": ip6 saddr 2001:db8::/64 drop
+30-30 ip6 other in alone=true "insert rule ip6 other in ": ip6 saddr 2001:db8::-2001:db8::ffff:ffff:ffff:ffff drop
 `
 	if got := b.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
@@ -102,7 +102,17 @@ func TestNormal(t *testing.T) {
 		{"ip saddr 10.0.0.1 drop", "ip daddr 10.0.0.1 drop", false},
 		{"tcp dport != 22 drop", "tcp dport 22 drop", false},
 		{"counter name x drop", "drop", false},
-		{"tcp dport 22-23 drop", "tcp dport { 22, 23 } drop", false},
+		{"tcp dport 22-23 drop", "tcp dport { 22, 23 } drop", true},
+		{"tcp dport 22-24 drop", "tcp dport { 22, 24 } drop", false},
+		{"ip saddr { 10.0.0.1, 10.0.0.2, 10.0.1.0/24 } drop", "ip saddr { 10.0.0.1-10.0.0.2, 10.0.1.0/24 } drop", true},
+		{"ip saddr { 10.10.0.0/16, 10.11.0.0/16 } drop", "ip saddr 10.10.0.0/15 drop", true},
+		{"ip saddr { 10.10.0.0/16, 10.12.0.0/16 } drop", "ip saddr 10.10.0.0/14 drop", false},
+		{"tcp flags & (fin|syn|rst|ack) == syn drop", "tcp flags syn / fin,syn,rst,ack drop", true},
+		{"tcp flags & (fin|syn) == syn drop", "tcp flags syn / fin,syn,rst,ack drop", false},
+		{"ip6 daddr ::1 reject", "ip6 daddr ::1 reject with icmpv6 port-unreachable", true},
+		{"ip6 daddr ::1 reject", "ip6 daddr ::1 reject with icmpv6 admin-prohibited", false},
+		{"mark set 7 accept", "meta mark set 0x00000007 accept", true},
+		{"ct mark 7 accept", "meta mark 7 accept", false},
 	} {
 		if same := Normal("inet", c.a) == Normal("inet", c.b); same != c.same {
 			t.Errorf("%q (%s) and %q (%s): same is %v", c.a, Normal("inet", c.a), c.b, Normal("inet", c.b), same)
