@@ -48,7 +48,7 @@ func FuzzRule(f *testing.F) {
 			rewrite(t, tab, family, r)
 			stable(r.Raw)
 			acceptable(r.Raw)
-			compatInfo(r)
+			compatInfo("ip", r)
 		}
 	})
 }

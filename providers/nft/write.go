@@ -3,6 +3,7 @@ package nft
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -306,7 +307,7 @@ func (w *tableWriter) rule(chain string, r *schema.Rule) ([]byte, error) {
 		return nil, errors.New("the rule is too long")
 	}
 	a.bytes(unix.NFTA_RULE_EXPRESSIONS|unix.NLA_F_NESTED, list)
-	if compat := compatInfo(r); len(compat) > 0 {
+	if compat := compatInfo(w.table.Family, r); len(compat) > 0 {
 		a.bytes(unix.NFTA_RULE_COMPAT|unix.NLA_F_NESTED, compat)
 	}
 	if len(userdata) > 0 {
@@ -316,19 +317,27 @@ func (w *tableWriter) rule(chain string, r *schema.Rule) ([]byte, error) {
 }
 
 // compatInfo is NFTA_RULE_COMPAT: the protocol a rule is for, which matches such as tcp ask for. The kernel does not keep it
-// (nft_parse_compat in net/netfilter/nft_compat.c), so it is made from the rule's own test of the protocol.
-func compatInfo(r *schema.Rule) []byte {
+// (nft_parse_compat in net/netfilter/nft_compat.c), so it is made from the rule's own test: of the protocol in the IP header, or in the
+// bridge family of the one in the Ethernet header, whose two bytes stand there as they lie in memory.
+func compatInfo(family string, r *schema.Rule) []byte {
 	if len(r.Compat) > 0 || !bytes.Contains(r.Raw, []byte("match\x00")) && !bytes.Contains(r.Raw, []byte("target\x00")) {
 		return r.Compat
 	}
 	for i := range len(r.Exprs) - 1 {
 		e, c := &r.Exprs[i], &r.Exprs[i+1]
-		header := e.Name == "payload" && e.Base == "network" && e.Len == 1 && (e.Offset == 9 || e.Offset == 6)
-		if !header && (e.Name != "meta" || e.Key != "l4proto") || c.Name != "cmp" || len(c.Data) != 1 {
+		var proto uint32
+		switch {
+		case c.Name != "cmp":
+			continue
+		case family == "bridge" && testsEtherType(e) && len(c.Data) == 2:
+			proto = uint32(binary.NativeEndian.Uint16(c.Data))
+		case family != "bridge" && testsProtocol(e) && len(c.Data) == 1:
+			proto = uint32(c.Data[0])
+		default:
 			continue
 		}
 		var b builder
-		b.u32(unix.NFTA_RULE_COMPAT_PROTO, uint32(c.Data[0]))
+		b.u32(unix.NFTA_RULE_COMPAT_PROTO, proto)
 		flags := uint32(0)
 		if c.Op == "neq" {
 			flags = unix.NFT_RULE_COMPAT_F_INV
@@ -337,6 +346,14 @@ func compatInfo(r *schema.Rule) []byte {
 		return b.b
 	}
 	return nil
+}
+
+func testsEtherType(e *schema.Expr) bool {
+	return e.Name == "payload" && e.Base == "link" && e.Offset == 12 && e.Len == 2 || e.Name == "meta" && e.Key == "protocol"
+}
+
+func testsProtocol(e *schema.Expr) bool {
+	return e.Name == "payload" && e.Base == "network" && e.Len == 1 && (e.Offset == 9 || e.Offset == 6) || e.Name == "meta" && e.Key == "l4proto"
 }
 
 // acceptable is a rule's bytes as the kernel takes them back: what it lists with zeros where it wants nothing goes.

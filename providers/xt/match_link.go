@@ -78,23 +78,27 @@ func rpfilter(b blob) result {
 	w.flag(flags&validMark != 0, "--validmark")
 	w.flag(flags&acceptLocal != 0, "--accept-local")
 	w.flag(flags&invert != 0, "--invert")
-	if flags&acceptLocal != 0 {
-		return w.textOnly()
-	}
 	fib := schema.Expr{Name: "fib", Key: "saddr", Op: "oif", DReg: 1, Flags: 1 << 5}
+	local := schema.Expr{Name: "fib", Key: "saddr", Op: "type", DReg: 1}
 	if flags&validMark != 0 {
 		fib.Key += " . mark"
 	}
 	if flags&loose == 0 {
-		fib.Key += " . iif"
+		fib.Key, local.Key = fib.Key+" . iif", local.Key+" . iif"
+	}
+	ways := [][]schema.Expr{{fib, cmp(false, []byte{1})}}
+	if b.ip6 {
+		ways = append(ways, []schema.Expr{payload("network", 8, 16), cmp(false, make([]byte, 16))})
+	}
+	if flags&acceptLocal != 0 {
+		ways = append(ways, []schema.Expr{local, cmp(false, host32(2))}) // RTN_LOCAL
 	}
 	not := flags&invert != 0
-	if !b.ip6 {
+	switch {
+	case len(ways) == 1:
 		return w.means(fib, cmp(not, []byte{1}))
+	case not:
+		return w.none(ways...)
 	}
-	nowhere, reached := []schema.Expr{payload("network", 8, 16), cmp(false, make([]byte, 16))}, []schema.Expr{fib, cmp(false, []byte{1})}
-	if not {
-		return w.none(nowhere, reached)
-	}
-	return w.any(nowhere, reached)
+	return w.any(ways...)
 }

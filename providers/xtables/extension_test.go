@@ -25,9 +25,16 @@ var backends = []backend{
 	{"iptables-nft", "ip", false}, {"ip6tables-nft", "ip6", false}, {"iptables-legacy", "ip", true}, {"ip6tables-legacy", "ip6", true},
 }
 
+// bridged are the tools of the other families, which only nftables has here. Their lists are not in our words: what counts is that no
+// expression is lost, and that the tables can be put back.
+var bridged = []backend{{"ebtables-nft", "bridge", false}, {"arptables-nft", "arp", false}}
+
 // takes tells whether the cases of a file are for this tool: libxt_ for both families, libipt_ and libip6t_ for one.
 func (b backend) takes(file string) bool {
-	prefix := map[string]string{"ip": "libipt_", "ip6": "libip6t_"}[b.family]
+	prefix := map[string]string{"ip": "libipt_", "ip6": "libip6t_", "bridge": "libebt_", "arp": "libarpt_"}[b.family]
+	if b.family == "bridge" || b.family == "arp" {
+		return strings.HasPrefix(file, prefix)
+	}
 	return strings.HasPrefix(file, "libxt_") || strings.HasPrefix(file, prefix) || file == "iptables" && b.family == "ip"
 }
 
@@ -76,7 +83,7 @@ func (b backend) save(t testing.TB) map[string][]string {
 // lost: the text is the one the tool lists, no match or target is unknown, and what was read makes the same rules again.
 func TestExtensions(t *testing.T) {
 	cases := corpus(t)
-	for _, b := range backends {
+	for _, b := range slices.Concat(backends, bridged) {
 		t.Run(b.tool, func(t *testing.T) {
 			t.Parallel()
 			var c count
@@ -89,7 +96,11 @@ func TestExtensions(t *testing.T) {
 			for _, r := range c.refused {
 				t.Logf("  refused: %s", r)
 			}
-			if floor := 300; os.Getuid() == 0 && c.loaded < floor {
+			floor := 300
+			if slices.Contains(bridged, b) {
+				floor = 20
+			}
+			if os.Getuid() == 0 && c.loaded < floor {
 				t.Errorf("only %d rules were loaded, want at least %d", c.loaded, floor)
 			}
 		})
@@ -138,8 +149,12 @@ func (c *count) file(t *testing.T, b backend, cases []extensionCase) {
 	if n == 0 {
 		return
 	}
-	listed := b.save(t)
 	s := b.read(t, rules)
+	if slices.Contains(bridged, b) {
+		c.bridged(t, rules, s, n)
+		return
+	}
+	listed := b.save(t)
 	for place, want := range listed {
 		name, chain, _ := strings.Cut(place, " ")
 		got := b.table(t, s, name).Chain(chain).Rules
@@ -155,6 +170,43 @@ func (c *count) file(t *testing.T, b backend, cases []extensionCase) {
 		}
 	}
 	b.restore(t, rules, s, listed)
+}
+
+// bridged counts the rules that were read, and compares what the kernel holds after the tables were put back: ebtables-nft-save of 1.8.9 breaks
+// down on rules of its own tests, so it cannot be the judge.
+func (c *count) bridged(t *testing.T, rules *nft.Provider, s *schema.State, loaded int) {
+	t.Helper()
+	if c.opaque == nil {
+		c.opaque = map[string]int{}
+	}
+	n := 0
+	for tab := range schema.Each[*schema.Table](s) {
+		for _, chain := range tab.Chains {
+			n += len(chain.Rules)
+			for _, r := range chain.Rules {
+				for i := range r.Exprs {
+					if e := &r.Exprs[i]; e.Name == "xtmatch" || e.Name == "xttarget" {
+						c.opaque[e.Key]++
+					}
+				}
+			}
+		}
+		for _, change := range []schema.Change{{Ref: tab.Ref(), Before: tab}, {Ref: tab.Ref(), After: tab}} {
+			if err := rules.Do(t.Context(), change); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if n != loaded {
+		t.Errorf("%d rules were loaded and %d read", loaded, n)
+	}
+	objects, err := rules.Read(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range schema.Diff(s, schema.NewState(objects...)) {
+		t.Errorf("put back: %s", d)
+	}
 }
 
 // known counts what stays opaque, and finds what has no words.
