@@ -323,7 +323,8 @@ func TestTooLarge(t *testing.T) {
 	tab.Chains[0].Rules = nil
 	for i := range 40 { // a TTL nobody knows, in many ways
 		tab.Chains[0].Rules = append(tab.Chains[0].Rules, &schema.Rule{Exprs: []schema.Expr{
-			{Name: "payload", Base: "network", Offset: 4, Len: 2, DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: []byte{byte(i), byte(7 * i)}},
+			{Name: "payload", Base: "network", Offset: 4, Len: 2, DReg: 1},
+			{Name: "cmp", SReg: 1, Op: "eq", Data: []byte{byte(i), byte(7 * i)}},
 			{Name: "immediate", Verdict: &schema.Verdict{Kind: g.one("drop", "accept")}},
 		}})
 	}
