@@ -59,7 +59,7 @@ func (h *healer) ufwDoor(g *schema.Goal, c culprit, acc []accept) []road {
 	for _, a := range acc {
 		grant, why := ufwGrant(c, a)
 		if grant != nil {
-			why = cmp.Or(h.grants.silent[grant.Ref()], h.grants.stuck[grant.Ref()])
+			why = cmp.Or(h.grants.silent[grant.Ref()], h.grants.stuck[grant.Ref()], h.overruled(c, grant))
 		}
 		if why != "" {
 			ask.closed = why
@@ -90,6 +90,22 @@ func singledOut(g *schema.Goal, c culprit) string {
 		}
 	}
 	return strings.Join(out, ", ")
+}
+
+// overruled says that somebody has put a rule in front of a grant after it was made, and did so on purpose: what ufw is told
+// goes to the end. "" for any other.
+func (h *healer) overruled(c culprit, g *schema.Grant) string {
+	live, _ := h.r.live.Get(c.table.Ref()).(*schema.Table)
+	i := slices.IndexFunc(h.grants.standing, func(s *schema.Grant) bool { return s.Ref() == g.Ref() })
+	if i < 0 || live == nil || live.Chain(c.chain.Name) == nil || ufwStage(c) != ufwUser {
+		return ""
+	}
+	at := slices.IndexFunc(live.Chain(c.chain.Name).Rules, func(r *schema.Rule) bool { return r.Text == c.rule.Text })
+	if at < 0 || h.grants.standing[i].Place < at {
+		return ""
+	}
+	h.grants.overruled[g.Ref()] = true
+	return "somebody put it in front of what ufw was asked for before" + h.toldUFW(c) + ": that is a decision; take out either of the two"
 }
 
 // toldUFW is the comment that somebody gave a rule, in brackets; "" for none.

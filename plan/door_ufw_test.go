@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"encoding/hex"
 	"encoding/json"
 	"net/netip"
 	"os"
@@ -117,7 +118,7 @@ func (h *ufwHost) deny(g schema.Grant) {
 	f := *h.state.Get(schema.FileRef(ufwconf.Path("ip"))).(*schema.File)
 	lines := strings.Split(f.Content, "\n")
 	for i, l := range lines {
-		if before, _, ours := strings.Cut(l, " comment="); ours {
+		if before, comment, _ := strings.Cut(l, " comment="); comment == hex.EncodeToString([]byte("vmnet:test")) {
 			lines[i] = strings.Replace(before, "allow", "deny", 1)
 			lines[i+1] = strings.Replace(lines[i+1], "ACCEPT", "DROP", 1)
 		}
@@ -302,5 +303,25 @@ func TestUFWDoorReport(t *testing.T) {
 	h.apply(ufwNAT)
 	if p := h.planRaw(report(ufwNAT)); !p.Empty() {
 		t.Errorf("want no steps:\n%s", stepTexts(p))
+	}
+}
+
+// TestUFWDoorOverruled: a deny that somebody puts in front of what vmnet had asked for is a decision. Nothing is moved.
+func TestUFWDoorOverruled(t *testing.T) {
+	h := newUFWHost(t)
+	h.apply(ufwNAT)
+	h.deny(schema.Grant{Forward: true, In: "virbr-lab", Index: 1})
+	p := h.plan(ufwNAT)
+	if !p.Empty() {
+		t.Errorf("want no steps:\n%s", stepTexts(p))
+	}
+	h.check(p, "guests of nat.lab reach the outside", "fail")
+	if !slices.ContainsFunc(p.Findings, func(f Finding) bool {
+		return slices.ContainsFunc(f.Fixes, func(x Fix) bool { return strings.Contains(x.WhyNot, "take out either of the two") })
+	}) {
+		t.Errorf("it is not said that somebody decided otherwise: %+v", p.Findings)
+	}
+	if _, back := grantSteps(h.apply("")); len(back) != 2 {
+		t.Errorf("taken back without the block: %q", back)
 	}
 }

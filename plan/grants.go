@@ -18,13 +18,15 @@ type grants struct {
 	standing []*schema.Grant
 	// silent ones have no rules in the kernel, stuck ones cannot be taken back now; the text says why.
 	silent, stuck map[schema.Ref]string
+	// overruled ones stand behind a rule that somebody put in front of them.
+	overruled map[schema.Ref]bool
 }
 
 // setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. One that
 // cannot be taken out stays, and is left alone.
 func (h *healer) setGrantsAside() error {
 	h.ufwOutOfStep()
-	h.grants = grants{silent: map[schema.Ref]string{}, stuck: map[schema.Ref]string{}}
+	h.grants = grants{silent: map[schema.Ref]string{}, stuck: map[schema.Ref]string{}, overruled: map[schema.Ref]bool{}}
 	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
 		return cmp.Or(cmp.Compare(a.Manager, b.Manager), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Index, b.Index))
 	})
@@ -118,7 +120,7 @@ func (h *healer) grantDrafts(made []*draft) []*draft {
 				Object: s.Ref().String(), Owner: &Owner{Name: s.Manager, Confidence: "high", Evidence: []string{"its comment is " + s.Mark()}}, Detail: why,
 			})
 		}
-		if needed || stuck || h.grants.silent[s.Ref()] != "" && inFile {
+		if needed || stuck || inFile && (h.grants.silent[s.Ref()] != "" || h.grants.overruled[s.Ref()]) {
 			continue
 		}
 		d := newDraft(s, nil)
