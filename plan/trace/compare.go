@@ -15,6 +15,7 @@ type comparison struct {
 	st       *stage
 	x        *space
 	a        *anyPacket
+	named    map[namesKey]bdd.Node
 	writes   bool // a rule changes what later ones look at
 	possible bdd.Node
 	fixed    map[int]bool // bits of the packet that the region settles

@@ -130,6 +130,7 @@ func (c *comparison) unasked(set bdd.Node) bdd.Node {
 		return set
 	}
 	r := c.sweep(c.o.after, c.x.literals(set)) // what all packets of the set share rules out most boxes at once
+	c.named = map[namesKey]bdd.Node{}
 	for _, a := range c.o.asked {
 		if c.isHere(a.Hook) {
 			set = c.x.Diff(set, c.box(r, a.Box))
@@ -196,6 +197,13 @@ func (c *comparison) states(mask uint32) bdd.Node {
 	return is
 }
 
+// namesKey is a Names on one side of a packet.
+type namesKey struct {
+	first int // variable of the interface
+	not   bool
+	list  string
+}
+
 func (c *comparison) through(n Names, dev *device, alt *ifaces) bdd.Node {
 	switch {
 	case len(n.List) == 0:
@@ -203,7 +211,11 @@ func (c *comparison) through(n Names, dev *device, alt *ifaces) bdd.Node {
 	case alt == nil:
 		return boolean(dev != nil && n.Contains(dev.name))
 	}
-	is := bdd.False
+	key := namesKey{alt.first, n.Not, strings.Join(n.List, " ")}
+	is, known := c.named[key]
+	if known {
+		return is
+	}
 	wild := slices.ContainsFunc(n.List, func(s string) bool { return strings.HasSuffix(s, "*") })
 	alt.each(c.x, func(cond bdd.Node, d *device) {
 		if d == elsewhere && (!n.Not || wild) || d != elsewhere && !n.Contains(strings.TrimSuffix(d.name, "*")) {
@@ -211,6 +223,7 @@ func (c *comparison) through(n Names, dev *device, alt *ifaces) bdd.Node {
 		}
 		is = c.x.Or(is, cond)
 	})
+	c.named[key] = is
 	return is
 }
 

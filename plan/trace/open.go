@@ -24,6 +24,9 @@ type Opening struct {
 // String prints "forward: from 10.20.0.0/24 to 203.0.113.10 tcp dport 443".
 func (o Opening) String() string { return o.Hook + ": " + o.Packets }
 
+// more stands for the openings of a hook that are not told apart.
+const more = "and more"
+
 // mostOpenings bounds how many openings of one hook are told apart.
 const mostOpenings = 8
 
@@ -233,7 +236,7 @@ func (o *opener) tell(c *comparison, as []aspect, front string, set bdd.Node) {
 		add(part, text, placed)
 	}
 	if !whole && rest != bdd.False {
-		add(rest, "and more", true)
+		add(rest, more, true)
 	}
 }
 
@@ -255,6 +258,15 @@ func joined(all []said) []Opening {
 			out = append(out, f.Opening)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b Opening) int { return cmp.Compare(b.Share, a.Share) })
+	slices.SortStableFunc(out, func(a, b Opening) int {
+		switch {
+		case a.Packets == b.Packets: // twice the rest
+		case a.Packets == more:
+			return 1
+		case b.Packets == more:
+			return -1
+		}
+		return cmp.Compare(b.Share, a.Share)
+	})
 	return out
 }
