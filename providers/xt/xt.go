@@ -48,7 +48,7 @@ type decoder struct {
 
 // Match decodes a match.
 func Match(e Extension) Lowered {
-	r, ok := run(matches()[e.Name], e)
+	r, ok := run(e.matches()[e.Name], e)
 	if !ok {
 		return Lowered{Exprs: opaque("xtmatch", e, ""), Text: "-m " + e.Name + raw(e)}
 	}
@@ -64,7 +64,7 @@ func Match(e Extension) Lowered {
 
 // Target decodes a target. Those that end a rule without a word in bytecode are kept opaque.
 func Target(e Extension) Lowered {
-	r, ok := run(targets()[e.Name], e)
+	r, ok := run(e.targets()[e.Name], e)
 	if !ok {
 		return Lowered{Exprs: opaque("xttarget", e, ""), Text: e.Name + raw(e)}
 	}
@@ -73,6 +73,21 @@ func Target(e Extension) Lowered {
 		l.Exprs = opaque("xttarget", e, r.text)
 	}
 	return l
+}
+
+// matches are those of the family: ebtables has its own beside those that it shares with iptables.
+func (e Extension) matches() map[string][]decoder {
+	if own := bridgeMatches(); e.Family == "bridge" && own[e.Name] != nil {
+		return own
+	}
+	return matches()
+}
+
+func (e Extension) targets() map[string][]decoder {
+	if own := bridgeTargets(); e.Family == "bridge" && own[e.Name] != nil {
+		return own
+	}
+	return targets()
 }
 
 func run(decoders []decoder, e Extension) (result, bool) {
