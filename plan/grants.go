@@ -2,7 +2,6 @@ package plan
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"math"
 	"net/netip"
@@ -24,7 +23,7 @@ type grants struct {
 
 // setGrantsAside takes the standing grants out of the foreseen state: whether each is still needed is found anew. One that
 // cannot be taken out stays, and is left alone.
-func (h *healer) setGrantsAside() error {
+func (h *healer) setGrantsAside() {
 	h.ufwOutOfStep()
 	h.grants = grants{silent: map[schema.Ref]string{}, stuck: map[schema.Ref]string{}, overruled: map[schema.Ref]bool{}}
 	h.grants.standing = slices.SortedStableFunc(schema.Each[*schema.Grant](h.state), func(a, b *schema.Grant) int {
@@ -38,15 +37,12 @@ func (h *healer) setGrantsAside() error {
 		before := slices.Collect(schema.Each[*schema.Table](h.state))
 		err := sim.Do(h.state, schema.Change{Ref: g.Ref(), Before: g})
 		switch {
-		case errors.Is(err, sim.ErrUnmodelled):
-			h.grants.stuck[g.Ref()] = err.Error()
 		case err != nil:
-			return fmt.Errorf("foresee without %s: %w", g, err)
+			h.grants.stuck[g.Ref()] = cause(err, g).Error()
 		case sameTables(before, h.state) && !seenAnyway(h.state, g):
 			h.grants.silent[g.Ref()] = g.Manager + " has it on its disk and not in the kernel"
 		}
 	}
-	return nil
 }
 
 func sameTables(before []*schema.Table, s *schema.State) bool {

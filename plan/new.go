@@ -105,7 +105,8 @@ func (h *healer) withoutMarked() error {
 			return fmt.Errorf("foresee without %s: %w", f, err)
 		}
 	}
-	return h.setGrantsAside()
+	h.setGrantsAside()
+	return nil
 }
 
 // withRemedies adds the steps that the remedies are, less those that stand already, and removes rules of ours that no

@@ -53,6 +53,8 @@ func TestParse(t *testing.T) {
 		{"allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 in" + nat, "ip", schema.Grant{Proto: "tcp", Address: "nat.lab"}, false, false},
 		// ufw allow 'Nginx Full' comment vmnet:nat.lab
 		{"allow tcp 80,443 0.0.0.0/0 any 0.0.0.0/0 Nginx%20Full - in" + nat, "ip", schema.Grant{Proto: "tcp", Address: "nat.lab"}, false, false},
+		// ufw allow proto esp from any to any comment vmnet:nat.lab: never asked for by us
+		{"allow esp any 0.0.0.0/0 any 0.0.0.0/0 in" + nat, "ip", schema.Grant{Proto: "esp", Address: "nat.lab"}, false, true},
 		// six fields, as ufw wrote before 0.30
 		{"allow tcp 22 0.0.0.0/0 any 0.0.0.0/0", "ip", schema.Grant{Proto: "tcp", Ports: ports(22, 22)}, false, true},
 	} {
