@@ -173,7 +173,7 @@ func commands(c schema.Change) []string {
 		if c.After == nil {
 			return []string{o.Undo()}
 		}
-		return []string{o.String()}
+		return append([]string{o.String()}, grantNotes(o)...)
 	}
 	return nil
 }

@@ -185,3 +185,17 @@ func jumpTarget(r *schema.Rule) string {
 func seenAnyway(s *schema.State, g *schema.Grant) bool {
 	return g.Manager == schema.ManagerFirewalld && s.Get((&schema.Table{Family: "inet", Name: "firewalld"}).Ref()) != nil
 }
+
+// grantNotes say in words what a grant of firewalld brings along: its policy, and zones of ours.
+func grantNotes(g *schema.Grant) []string {
+	if g.Manager != schema.ManagerFirewalld {
+		return nil
+	}
+	out := []string{fmt.Sprintf("policy %s: from zone %s to %s, made with its first rule, gone with its last", g.Policy(), g.Zone, g.ToZone)}
+	for _, z := range [][2]string{{g.Zone, g.In}, {g.ToZone, g.Out}} {
+		if schema.OwnFirewalldZone(z[0]) {
+			out = append(out, fmt.Sprintf("zone %s: as the default zone, for %s alone; made and gone with the policies that need it", z[0], z[1]))
+		}
+	}
+	return slices.Compact(out)
+}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -89,5 +90,17 @@ func TestFirewalldDoor(t *testing.T) {
 				t.Errorf("got %q, want %q", text, c.want)
 			}
 		})
+	}
+}
+
+func TestGrantNotes(t *testing.T) {
+	g := &schema.Grant{Manager: schema.ManagerFirewalld, Address: "nat.lab", Family: "ip", Forward: true, In: "virbr-lab", Zone: "vmnet-virbr-lab", ToZone: schema.ZoneAny}
+	want := []string{
+		`firewall-cmd --permanent --policy=vmnet-lab-5943 --add-rich-rule='rule family="ipv4" source address="0.0.0.0/0" accept'`,
+		"policy vmnet-lab-5943: from zone vmnet-virbr-lab to ANY, made with its first rule, gone with its last",
+		"zone vmnet-virbr-lab: as the default zone, for virbr-lab alone; made and gone with the policies that need it",
+	}
+	if got := append([]string{g.String()}, grantNotes(g)...); !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
