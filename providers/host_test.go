@@ -226,7 +226,11 @@ func TestReadWhileRulesChange(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer writer.Close()
-		run(t, `(echo "table inet slow {"; echo "chain c {"; yes "ip saddr 192.0.2.1 tcp dport 22 counter accept" | head -5000; echo "}"; echo "}") | nft -f -`)
+		run(t, `
+			nft add table inet slow && nft add chain inet slow c &&
+			for i in $(seq 20); do
+				yes "add rule inet slow c ip saddr 192.0.2.1 tcp dport 22 counter accept" | head -200 | nft -f - || exit 1
+			done`)
 		stop, done := make(chan struct{}), make(chan struct{})
 		go func() {
 			defer close(done)

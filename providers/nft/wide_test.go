@@ -79,8 +79,22 @@ func (s section) load(t testing.TB) (refused []string) {
 	for _, r := range s.rules {
 		lines = append(lines, fmt.Sprintf("add rule %s %s %s %s", s.family, s.table, s.chain, r))
 	}
+	for part := range slices.Chunk(lines, linesAtOnce) {
+		refused = append(refused, loadLines(t, s.place(), part)...)
+	}
+	return refused
+}
+
+// linesAtOnce is how many lines fit into what an ordinary user may send at once.
+const linesAtOnce = 80
+
+func loadLines(t testing.TB, place string, lines []string) (refused []string) {
+	t.Helper()
 	var err error
 	drop := func(n int, reason string) {
+		if n >= len(lines) {
+			t.Fatalf("%s: %s", place, reason)
+		}
 		refused = append(refused, lines[n]+": "+reason)
 		lines[n] = ""
 	}
@@ -106,7 +120,7 @@ func (s section) load(t testing.TB) (refused []string) {
 			}
 		}
 	}
-	t.Fatalf("%s: nft does not come to an end", s.place())
+	t.Fatalf("%s: nft does not come to an end", place)
 	return nil
 }
 
