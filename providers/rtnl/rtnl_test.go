@@ -12,11 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vmnet/vmnet/providers/hosttest/guest"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
 )
 
-func TestMain(m *testing.M) { os.Exit(world.Main(m)) }
+func TestMain(m *testing.M) { os.Exit(guest.Main(m)) }
 
 // host is a Provider in a fresh network namespace, with ip(8) beside it as the judge.
 type host struct {
