@@ -286,6 +286,8 @@ type FDBEntry struct {
 	Dst    string `json:"dst,omitempty"`    // remote tunnel end of a VXLAN
 	// State is "permanent" (the bridge's own or static addresses), "static" or "" (learned).
 	State string `json:"state,omitempty"`
+	// Sticky keeps the entry where it is when its machine speaks behind another port, which moves all others (bridge(8)).
+	Sticky bool `json:"sticky,omitempty"`
 }
 
 // Ref implements Object.

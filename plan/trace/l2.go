@@ -159,13 +159,21 @@ func (b *fabric) peculiar(in *schema.Link, f frame, vid uint16) *halt {
 		return unknownAt(in, "vlan_tunnel on: which VLAN a frame is in, its tunnel key says")
 	case !p.Locked:
 		return nil
-	case f.src == "":
-		return unknownAt(in, "locked: only senders that are known behind it may use it")
 	}
-	if e := b.fdb[stationAt{f.src, vid}]; e != nil && e.Link == in.Name && e.State != "permanent" {
+	who := f.src
+	if who == "" {
+		who = "nobody"
+		for at, e := range b.fdb {
+			if at.vlan == vid && e.Link == in.Name && e.State != "permanent" {
+				return unknownAt(in, "locked: only senders that are known behind it may use it")
+			}
+		}
+	} else if e := b.fdb[stationAt{f.src, vid}]; e != nil && e.Link == in.Name && e.State != "permanent" {
 		return nil
+	} else {
+		who += " is not"
 	}
-	return &halt{CodeLocked, in, in.Name + " is locked, and " + f.src + " is not in the forwarding database behind it", "locked"}
+	return &halt{CodeLocked, in, in.Name + " is locked, and in the forwarding database " + strings.Replace(who, "nobody", "nobody is", 1) + " behind it", "locked"}
 }
 
 // egress is should_deliver and br_handle_vlan: whether a frame that is in a VLAN may leave by a port, and with which tag. In
@@ -290,26 +298,75 @@ func (b *fabric) deliver(in *schema.Link, f frame) delivery {
 }
 
 // finds tells whether a frame for a machine that is behind a port gets to that port, as far as the forwarding database and
-// flooding decide. Who takes part in a connection has spoken: a port that learns knows it.
+// flooding decide. Who takes part in a connection has spoken: a port that learns knows it, and even a static entry for it
+// has come over from another port, unless it is sticky (br_fdb_update).
 func (b *fabric) finds(in, out *schema.Link, f frame, vid uint16) *halt {
-	if f.cast == unicast && f.dst != "" {
-		switch e := b.fdb[stationAt{f.dst, vid}]; {
-		case e == nil || e.State == "permanent":
-		case e.Link == out.Name:
-			return nil
-		case e.State == "static":
-			return &halt{CodeElsewhere, out, fmt.Sprintf("%s sends frames for %s to %s (static entry of its forwarding database)", b.bridge.Name, f.dst, e.Link), "sent to " + e.Link}
-		}
+	if f.cast != unicast {
+		return b.spread(in, out, f.cast)
 	}
-	if floods(in, out, f.cast) || f.cast == unicast && (out.Port == nil || onUnlessOff(out.Port.Learning)) {
+	learned := b.hears(out, vid)
+	switch e := b.fdb[stationAt{f.dst, vid}]; {
+	case f.dst == "":
+		if !learned && b.fixedElsewhere(out, vid) {
+			return unknownAt(out, "learning off, and static entries of the forwarding database lead to other ports: whether one of them is for this machine is not known")
+		}
+	case e == nil || e.State == "permanent":
+	case e.Link == out.Name:
+		return nil
+	case e.Sticky || e.State == "static" && !learned:
+		return &halt{CodeElsewhere, out, fmt.Sprintf("%s sends frames for %s to %s (static entry of its forwarding database)", b.bridge.Name, f.dst, e.Link), "sent to " + e.Link}
+	case !learned:
+		return unknownAt(out, fmt.Sprintf("learning off, and %s was heard behind %s", f.dst, e.Link))
+	}
+	if learned || floods(in, out, unicast) {
 		return nil
 	}
-	word := map[int]string{unicast: "flood off and learning off", toMany: "mcast_flood off", toAll: "bcast_flood off"}[f.cast]
-	h := &halt{CodeNoFlood, out, out.Name + ": " + word, "not flooded"}
-	if f.cast == toMany || f.cast == unicast && f.dst == "" {
-		h.code = "" // a group may have been joined, an entry be there
+	h := &halt{CodeNoFlood, out, fmt.Sprintf("%s: flood off, and what is behind it is not learned in %s", out.Name, vlanWords(vid)), "not flooded"}
+	if f.dst == "" {
+		h.code = "" // an entry may be there
 	}
 	return h
+}
+
+func vlanWords(vid uint16) string {
+	if vid == 0 {
+		return "this bridge"
+	}
+	return fmt.Sprintf("VLAN %d", vid)
+}
+
+// spread is finds for a frame for many: a group may have been joined.
+func (b *fabric) spread(in, out *schema.Link, cast int) *halt {
+	switch {
+	case floods(in, out, cast):
+		return nil
+	case cast == toMany:
+		return unknownAt(out, "mcast_flood off: it gets the groups that were joined behind it")
+	}
+	return &halt{CodeNoFlood, out, out.Name + ": bcast_flood off", "not flooded"}
+}
+
+// hears tells whether the bridge learns the machine behind a port in a VLAN: it speaks in that of the port's PVID, or with
+// the tag of another that it gets with one.
+func (b *fabric) hears(out *schema.Link, vid uint16) bool {
+	if out.Port != nil && !onUnlessOff(out.Port.Learning) {
+		return false
+	}
+	if !b.aware() || out.Facts == nil || out.Facts.VLANs == nil {
+		return true
+	}
+	r, ok := out.Facts.VLANs.Find(vid)
+	return ok && (r.PVID || !r.Untagged)
+}
+
+// fixedElsewhere tells whether static entries of a VLAN lead to other ports.
+func (b *fabric) fixedElsewhere(out *schema.Link, vid uint16) bool {
+	for at, e := range b.fdb {
+		if at.vlan == vid && e.State == "static" && e.Link != out.Name {
+			return true
+		}
+	}
+	return false
 }
 
 // senderTags are the tags with which a machine behind a port may send: none where the port has a PVID, and the VLANs that

@@ -19,7 +19,7 @@ import (
 //	  [vlan 10pu] [vlan 20-30]             its VLANs: p PVID, u Egress Untagged
 //	link br0 type bridge vlan_filtering vlan 1pu
 //	link br0.10 type vlan id 10 over br0
-//	fdb 52:54:00:00:00:0a dev vnet1 [vlan 10] [static]
+//	fdb 52:54:00:00:00:0a dev vnet1 [vlan 10] [static [sticky]]
 //	neigh 10.20.0.11 52:54:00:00:00:0a dev br0
 //	addr 10.20.0.1/24 dev br0              with its connected route
 //	route default via 192.0.2.1 dev eno1 [table 100] [type blackhole] [metric 5]
@@ -202,6 +202,8 @@ func (p *stateParser) fdb(w []string) error {
 			e.VLAN = uint16(n)
 		case "static":
 			e.State = "static"
+		case "sticky":
+			e.Sticky = true
 		}
 	}
 	p.s.Put(e)

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -385,16 +386,22 @@ func (r *sweep) understands(b *fabric, out *device, tag, vid uint16, mac string)
 		}
 		return &halt{CodeTagged, out.link, fmt.Sprintf("the answer leaves by %s %s, the question came %s; its VLANs: %s", out.name, tagWords(tag), tagWords(r.tagSent), vlansText(out.link)), "tagged"}
 	}
-	if tag == 0 || !guestLike(out) || p.framed {
-		return nil
-	}
-	if v := out.link.Facts; v != nil && v.VLANs != nil && v.VLANs.PVID() == vid {
+	if v := out.link.Facts; tag != 0 && guestLike(out) && v != nil && v.VLANs != nil && v.VLANs.PVID() == vid {
 		return &halt{CodeTagged, out.link, fmt.Sprintf("frames leave by %s %s, though those that come without one are in that VLAN: Egress Untagged is missing; its VLANs: %s", out.name, tagWords(tag), v.VLANs), "tagged"}
+	}
+	if !guestLike(out) || p.framed || tag == 0 && !b.tagsToo(out.link) {
+		return nil
 	}
 	if e := b.fdb[stationAt{mac, vid}]; mac != "" && e != nil && e.Link == out.name {
 		return nil
 	}
 	return unknownAt(out.link, fmt.Sprintf("frames leave by it %s: whether the machine there takes them is not known; its VLANs: %s", tagWords(tag), vlansText(out.link)))
+}
+
+// tagsToo tells whether a port carries frames with and without a tag.
+func (b *fabric) tagsToo(port *schema.Link) bool {
+	return b.aware() && port.Facts != nil && port.Facts.VLANs != nil &&
+		slices.ContainsFunc(port.Facts.VLANs.Ranges, func(r schema.VLANRange) bool { return !r.Untagged && !r.PVID })
 }
 
 func vlansText(l *schema.Link) string {

@@ -89,7 +89,10 @@ func TestWalkVLANs(t *testing.T) {
 		{"no flooding to a port that learns", lab + "link vnet2 type tap master virbr-lab noflood", peers, "pass"},
 		{"no flooding and no learning", lab + "link vnet2 type tap master virbr-lab noflood nolearn\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab", peers, "block request VN211"},
 		{"but an entry", lab + "link vnet2 type tap master virbr-lab noflood nolearn\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet2 static", peers, "pass"},
-		{"an entry that leads elsewhere", lab + "link vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static", peers, "block request VN213"},
+		{"an entry that leads elsewhere", lab + "link vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static", peers, "pass"}, // it comes over when the guest speaks
+		{"one that stays", lab + "link vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static sticky", peers, "block request VN213"},
+		{"a port that does not learn", lab + "link vnet2 type tap master virbr-lab nolearn\nlink vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static", peers, "block request VN213"},
+		{"a VLAN in which a guest is not heard", trunk + "link a type tap master br0 vlan 30pu\nlink b type tap master br0 vlan 10pu vlan 30u noflood", aToB, "depends request bridge: b: flood off, and what is behind it is not learned in VLAN 30"},
 		{"no broadcast", lab + "link vnet2 type tap master virbr-lab nobcast", peers, "depends request bridge: vnet2: bcast_flood off: it hears no ARP request; who does not know its MAC address cannot reach it"},
 		{"but of the host", lab + "link vnet1 type tap master virbr-lab nobcast", ssh, "pass"},
 		{"a locked port", lab + "link vnet1 type tap master virbr-lab locked\nneigh 10.20.0.11 52:54:00:00:00:0a dev virbr-lab", peers, "block request VN212"},

@@ -10,6 +10,9 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
+// ntfSticky is NTF_STICKY of include/uapi/linux/neighbour.h (Linux 4.20), which x/sys lacks.
+const ntfSticky = 0x40
+
 func (p *Provider) readFDB(ctx context.Context, n *names) ([]schema.Object, error) {
 	found, err := p.dumpFDB(ctx, 0, n)
 	if err != nil {
@@ -34,7 +37,7 @@ func decodeFDB(b []byte, n *names) (*schema.FDBEntry, bool) {
 	if len(b) < unix.SizeofNdMsg || b[0] != unix.AF_BRIDGE {
 		return nil, false
 	}
-	e := &schema.FDBEntry{State: fdbState(u16(b[8:]))}
+	e := &schema.FDBEntry{State: fdbState(u16(b[8:])), Sticky: b[10]&ntfSticky != 0}
 	for t, v := range attrs(b[unix.SizeofNdMsg:]) {
 		switch t {
 		case unix.NDA_LLADDR:
@@ -79,6 +82,9 @@ func encodeFDB(e *schema.FDBEntry, index int) (*message, error) {
 	flags := uint8(unix.NTF_MASTER)
 	if e.Master == "" {
 		flags = unix.NTF_SELF
+	}
+	if e.Sticky {
+		flags |= ntfSticky
 	}
 	m := neighbourHeader(unix.AF_BRIDGE, index, state, flags)
 	m.attr(unix.NDA_LLADDR, mac)
