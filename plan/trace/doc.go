@@ -33,6 +33,12 @@
 // priority, which port NAT takes) are variables too. A packet passes when it does so for all their values; when it depends,
 // the first rule that makes a difference is named.
 //
+// # What opens
+//
+// Opened compares two states, hook by hook, over all packets there can be: interfaces, headers, marks and what conntrack says
+// are all free. It finds the rules that differ, and runs both states over the packets those are about; of them nearly all
+// other rules are known not to match. It does not follow packets from hook to hook, and says nothing of ARP and of tagged frames.
+//
 // # What is not modelled
 //
 // Rules that a frame meets while it bears an 802.1Q tag, spanning trees of groups of VLANs, VRFs, Open vSwitch, macvtap
