@@ -1,9 +1,11 @@
 package trace_test
 
 import (
+	"errors"
 	"net/netip"
 	"testing"
 
+	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
@@ -125,4 +127,43 @@ func FuzzWalk(f *testing.F) {
 			}
 		}
 	})
+}
+
+// FuzzOpened throws arbitrary rules at the comparison of two states: it must end without a panic, and two states that are
+// the same open nothing.
+func FuzzOpened(f *testing.F) {
+	f.Add([]byte("a rule"))
+	f.Add([]byte{1, 2, 3, 4, 5, 6, 7, 8, 9, 200, 100, 50, 25, 12, 6, 3, 1, 0, 255, 254, 253})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := dice(b)
+		s := parseState(t, lab+masq+"sysctl net.bridge.bridge-nf-call-iptables=1")
+		s.Put(d.table("x"))
+		other := s.Clone()
+		s.Put(d.table("y"))
+		other.Put(d.table("y"))
+		if d.n(2) == 0 {
+			other.Put(&schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "0"})
+		}
+		before, after := trace.New(s), trace.New(other)
+		for _, w := range [][2]*trace.Walker{{before, after}, {after, before}} {
+			for _, o := range opened(t, w[0], w[1]) {
+				if o.Packets == "" || o.Share < 0 || o.Share > 1.001 {
+					t.Errorf("%+v", o)
+				}
+			}
+		}
+		if got := opened(t, before, trace.New(s)); len(got) > 0 {
+			t.Errorf("nothing changed, and it opens %v", got)
+		}
+	})
+}
+
+// opened is Opened; too large to compare is an answer too.
+func opened(t *testing.T, before, after *trace.Walker) []trace.Opening {
+	t.Helper()
+	got, err := trace.Opened(before, after, nil)
+	if err != nil && !errors.Is(err, bdd.ErrTooLarge) {
+		t.Error(err)
+	}
+	return got
 }
