@@ -52,11 +52,26 @@ func (h *host) join(name, master string) error {
 			McastFlood: new(true), BcastFlood: new(true), NeighSuppr: new(false), Guard: new(false), RootBlock: new(false),
 			ProxyARPWiFi: new(false),
 		}
+		if l.Facts != nil {
+			l.Facts.VLANs = firstVLAN(m)
+		}
 	})
 	h.followMAC(master)
 	h.runPort(name)
 	h.followMTU(master)
 	return nil
+}
+
+// firstVLAN is what a port gets from a bridge that filters by VLAN (nbp_vlan_init): its default PVID.
+func firstVLAN(bridge *schema.Link) *schema.VLANs {
+	f := value(bridge.Facts).BridgeFacts
+	switch {
+	case f == nil || bridge.Bridge == nil || !value(bridge.Bridge.VLANFilter):
+		return nil
+	case f.DefaultPVID == 0:
+		return schema.NewVLANs()
+	}
+	return schema.NewVLANs(schema.VLANRange{First: f.DefaultPVID, Last: f.DefaultPVID, PVID: true, Untagged: true})
 }
 
 // leave takes a port out of its bridge (br_del_if).
@@ -65,7 +80,12 @@ func (h *host) leave(name string) {
 	if master == "" {
 		return
 	}
-	h.edit(name, func(l *schema.Link) { l.Master, l.Port = new(""), nil })
+	h.edit(name, func(l *schema.Link) {
+		l.Master, l.Port = new(""), nil
+		if l.Facts != nil {
+			l.Facts.PortFacts, l.Facts.VLANs = nil, nil
+		}
+	})
 	h.delFDB(name, func(f *schema.FDBEntry) bool { return f.Master != "" })
 	if m := h.Link(master); m == nil || m.Type != "bridge" {
 		return

@@ -300,11 +300,9 @@ func (a *asking) given(c cells, set []netip.Prefix) bdd.Node {
 // beyond are the addresses that the host routes to a link: those that somebody there can have.
 func (a *asking) beyond(c cells, link string) bdd.Node {
 	r, f := a.r, bdd.False
-	if d := r.w.devices[link]; d != nil && d.masterName != "" {
-		link = d.masterName
-	}
+	d := r.w.devices[link]
 	for _, o := range r.ways(question{dst: c, in: r.w.lo, plain: true}, bdd.True) {
-		if o.k.kind == "unicast" && o.k.dev != nil && o.k.dev.name == link {
+		if o.k.kind == "unicast" && o.k.dev != nil && (o.k.dev.name == link || r.w.leadsTo(o.k.dev, d)) {
 			f = r.x.Or(f, o.cond)
 		}
 	}

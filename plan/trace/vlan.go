@@ -41,6 +41,31 @@ func (w *Walker) under(d *device) *device {
 	return d
 }
 
+// leadsTo tells whether what the host routes to a link may come out at a port: of the bridge that the link is, or, in its
+// VLAN, that it lies over.
+func (w *Walker) leadsTo(dev, port *device) bool {
+	if port == nil || port.masterName == "" || w.under(dev).name != port.masterName {
+		return false
+	}
+	b := w.fabrics[port.masterName]
+	if b == nil || !b.aware() || port.link.Facts == nil || port.link.Facts.VLANs == nil || b.bridge.Facts == nil || b.bridge.Facts.VLANs == nil {
+		return true
+	}
+	vlans := port.link.Facts.VLANs
+	if dev.lower != nil {
+		_, ok := vlans.Find(dev.link.Facts.Tag.ID)
+		return ok
+	}
+	for _, own := range b.bridge.Facts.VLANs.Ranges { // those in which the bridge is the host's link
+		for _, r := range vlans.Ranges {
+			if own.Untagged && own.First <= r.Last && r.First <= own.Last {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // behind is the port behind which the forwarding database has a MAC address; nil for none.
 func (w *Walker) behind(br *device, vid uint16, mac string) *device {
 	b := w.fabrics[br.name]

@@ -1,9 +1,11 @@
 package trace_test
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // trunk is a host with a VLAN-aware bridge: guests a and b in VLAN 10, c in 20, an uplink that carries both and 1 untagged.
@@ -115,5 +117,18 @@ func TestWalkVLANs(t *testing.T) {
 				t.Errorf("%s\n got %s\nwant %s\n%s", c.flow, got, c.want, show(r))
 			}
 		})
+	}
+}
+
+// What the host routes to an 802.1q link over a bridge is behind the ports that are in its VLAN; behind c is
+// nobody that the host knows of.
+func TestAskBehindVLANs(t *testing.T) {
+	t.Parallel()
+	w := trace.New(parseState(t, trunk))
+	for from, want := range map[string]trace.Verdict{"a": trace.Pass, "c": trace.Depends} {
+		got := w.Ask(trace.Query{From: from, Src: netip.MustParseAddr("10.20.0.11"), Dst: netip.MustParseAddr("10.20.0.1"), Service: schema.Service{Proto: "tcp"}})
+		if got.Verdict != want {
+			t.Errorf("from anybody behind %s to the host: %q, want %q", from, got.Verdict, want)
+		}
 	}
 }
