@@ -374,7 +374,7 @@ func (c *comparison) rewritten() bool {
 	for side := range 2 {
 		for _, b := range c.st.chains(side) {
 			for _, ch := range b.c.t.list {
-				if b.c.writes && slices.ContainsFunc(ch.ops, func(o op) bool { return o.code == opPayloadW || o.code == opUnmodelled }) {
+				if b.c.writes && slices.ContainsFunc(ch.ops, func(o op) bool { return o.code >= opVerdict && !slices.Contains(leavesHeaders, o.code) }) {
 					return true
 				}
 			}
@@ -382,6 +382,9 @@ func (c *comparison) rewritten() bool {
 	}
 	return false
 }
+
+// leavesHeaders are the effects that are none, or on what volatile holds: marks, the kind of packet, conntrack's state.
+var leavesHeaders = []opcode{opVerdict, opReject, opMetaSet, opCTSet, opNotrack, opBlurMark, opNAT, opMasq, opRedir, opNetmap, opBreak}
 
 // literals are the variables that have one value wherever a is true.
 func (x *space) literals(a bdd.Node) map[int]bool {

@@ -129,7 +129,7 @@ func (st stage) cut(before, after [][]entry) []*stage {
 // unordered tells whether entries of equal priority, of which nobody knows which comes first, may influence each other.
 func unordered(groups [][]entry) bool {
 	return slices.ContainsFunc(groups, func(g []entry) bool {
-		return len(g) > 1 && slices.ContainsFunc(g, func(e entry) bool { return e.kind != entryChain || e.base.c.writes })
+		return len(g) > 1 && slices.ContainsFunc(g, func(e entry) bool { return e.kind != entryChain || e.base.c.writes || e.base.nat })
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -202,6 +203,34 @@ func (o *opener) holds(t *testing.T, h *Hop) bool {
 		}
 	}
 	return false
+}
+
+// TestOpenedBehindAWrite: a rule that looks at what an earlier one wrote is about packets that did not look so.
+func TestOpenedBehindAWrite(t *testing.T) {
+	t.Parallel()
+	from, to := []byte{203, 0, 113, 10}, []byte{10, 20, 0, 11}
+	is := func(off uint32, addr []byte) []schema.Expr {
+		return []schema.Expr{{Name: "payload", Base: "network", Offset: off, Len: 4, DReg: 1}, {Name: "cmp", SReg: 1, Op: "eq", Data: addr}}
+	}
+	write := append(is(12, from), schema.Expr{Name: "immediate", DReg: 1, Data: to}, schema.Expr{Name: "payload_w", Base: "network", Offset: 16, Len: 4, SReg: 1})
+	drop := append(is(16, to), schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "drop"}})
+	s := smallHost()
+	s.Put(&schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"})
+	table := &schema.Table{Family: "ip", Name: "x", Chains: []*schema.Chain{
+		{Name: "c", Type: "filter", Hook: "forward", Policy: "accept", Rules: []*schema.Rule{{Exprs: write}, {Exprs: drop}}},
+	}}
+	s.Put(table)
+	got, err := Opened(New(s), New(without(s, table, table.Chains[0], 1)), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var texts []string
+	for _, o := range got {
+		texts = append(texts, o.String())
+	}
+	if g, want := strings.Join(texts, "; "), "forward: to 10.20.0.11; forward: from 203.0.113.10 to != 10.20.0.11"; g != want {
+		t.Errorf("opened %s, want %s", g, want)
+	}
 }
 
 // without is a state in which a chain lacks a rule, or has another policy when at is -1.
