@@ -35,7 +35,7 @@ func (r *sweep) bridged(br, port *device) bool {
 	if !known {
 		return r.unmodelled("bridge", schema.LinkRef(br.name), l3.name+" has no address: how a guest reaches the host's other addresses is not for this host to know")
 	}
-	if p.framed && br.link.MAC != nil && macText(p.image.b[:6]) == *br.link.MAC { // br_handle_frame
+	if p.cast == unicast && (up && !p.framed || p.framed && br.link.MAC != nil && macText(p.image.b[:6]) == *br.link.MAC) { // br_handle_frame
 		p.kind.put([]byte{unicast})
 	}
 	switch {
@@ -45,7 +45,7 @@ func (r *sweep) bridged(br, port *device) bool {
 	case !up:
 		p.setMACs(r.senderMAC(l3), r.neighbourMAC(l3, p.dst()))
 	}
-	if !up {
+	if !up && port.unknown {
 		r.rekind(unicast, toOther)
 	}
 	p.in, p.physIn, p.out = port, port, nil

@@ -198,7 +198,7 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 			}
 		case 25:
 			if chain == "PREROUTING" {
-				return "-m rpfilter " + pick(g, "", "--loose", "--invert", "--validmark", "--accept-local")
+				return "-m rpfilter " + pick(g, append([]string{"", "--loose", "--invert", "--validmark"}, unsure("--accept-local")...)...)
 			}
 		case 26:
 			if inward {

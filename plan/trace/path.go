@@ -358,8 +358,23 @@ func (r *sweep) linkHeader(d *device) bool {
 		p.cast = toMany
 	}
 	p.kind.put([]byte{byte(p.cast)})
+	if p.cast == unicast && d.master != nil && d.master.bridge {
+		r.portKind(d)
+	}
 	p.setMACs(r.senderMAC(d), mac)
 	return true
+}
+
+// portKind is pkttype as a port of a bridge sees it, before the bridge does: eth_type_trans compares with the port's own MAC
+// address, which is not the bridge's, or may be.
+func (r *sweep) portKind(d *device) {
+	r.p.kind.put([]byte{toOther})
+	if d.link.MAC != nil && d.master.link.MAC != nil && *d.link.MAC != *d.master.link.MAC {
+		return
+	}
+	own := newCells(1)
+	own.put([]byte{unicast})
+	r.p.kind.merge(r.x.Space, r.fixedBit("frame to the MAC address of its own port"), own)
 }
 
 // framedHeader is linkHeader for a frame that is given (eth_type_trans).

@@ -405,6 +405,9 @@ func hasAddr(d *device, v6 bool) bool {
 
 // sources lists the addresses a link sends from to a next hop: its own, or in IPv4 those of the first other link that has any.
 func (w *Walker) sources(dev *device, nh netip.Addr) []netip.Addr {
+	if nh.Is6() && nh.IsLoopback() {
+		return []netip.Addr{nh}
+	}
 	if nh.Is6() {
 		return w.sources6(dev, nh)
 	}
