@@ -22,7 +22,7 @@ const (
 const mostParts = 12
 
 // Ask answers a Query for every packet it is about: all that come from its one set of addresses and go to the other, by the
-// service it names (none: TCP and UDP to every port, and an ICMP echo), from a client's port. Where a set is open, it is all
+// service it names (none: TCP and UDP to every port, and an ICMP echo), from a port that clients take. Where a set is open, it is all
 // the addresses that the host routes to that side. An address of the host itself, a broadcast and the like are never meant.
 //
 // What of a packet a Query does not say (its TTL, its length) counts as anything: a packet passes when it does so whatever
@@ -205,6 +205,10 @@ func (a *asking) comparable() bool {
 	return n <= 12
 }
 
+// firstClientPort begins the range that clients take their ports from (net.ipv4.ip_local_port_range; others begin higher).
+// A rule about lower ones is about servers.
+const firstClientPort = 32768
+
 // clientPorts are those that a packet may come from.
 func (a *asking) clientPorts() []schema.PortRange {
 	if a.proto == "udp" && len(a.ports) == 1 && a.ports[0].First == a.ports[0].Last {
@@ -215,7 +219,7 @@ func (a *asking) clientPorts() []schema.PortRange {
 			return []schema.PortRange{{First: 546, Last: 546}}
 		}
 	}
-	return []schema.PortRange{{First: 1024, Last: 65535}}
+	return []schema.PortRange{{First: firstClientPort, Last: 65535}}
 }
 
 func (a *asking) port(c cells, first int, in []schema.PortRange, pc bdd.Node) bdd.Node {
@@ -254,7 +258,8 @@ func (a *asking) address(c cells, first int, set []netip.Prefix, link string, us
 	pc = r.x.And(pc, in)
 	special := func(p netip.Addr) bool {
 		k := classOf(p)
-		return k != plain && k != linkLocal || r.w.addrType(p, nil) != ""
+		// Link-local addresses are meant where they are named only: elsewhere they are somebody else's.
+		return k != plain && (k != linkLocal || len(set) == 0) || r.w.addrType(p, nil) != ""
 	}
 	ours := bdd.False
 	for _, o := range byAddress(r, pc, c, byLength(slices.Concat(classes, r.w.fib[family(c.len() == 16)].localPrefixes())), special) {

@@ -19,6 +19,8 @@ type comparison struct {
 	writes   bool // a rule changes what later ones look at
 	possible bdd.Node
 	fixed    map[int]bool // bits of the packet that the region settles
+	// turned makes the packets answers: what is the source of the one is the destination of the other.
+	turned bool
 }
 
 func (o *opener) comparison(st *stage) *comparison {
@@ -46,6 +48,9 @@ func (c *comparison) sweep(w *Walker, fixed map[int]bool) *sweep {
 	r.name = w.contentOf
 	r.p = a.parcel(w, c.st.hook, c.st.v6, c.st.bridged)
 	p := &r.p
+	if c.turned {
+		p.turn()
+	}
 	switch {
 	case c.st.dev == "":
 	case c.st.hook == prerouting:
@@ -55,6 +60,17 @@ func (c *comparison) sweep(w *Walker, fixed map[int]bool) *sweep {
 	}
 	p.settle(fixed)
 	return r
+}
+
+// turn makes of a packet that may be any its answer.
+func (p *parcel) turn() {
+	p.src().freeAll(varDst)
+	p.dst().freeAll(varSrc)
+	p.sport().freeAll(varDPort)
+	p.dport().freeAll(varSPort)
+	if p.inAny != nil && p.outAny != nil {
+		p.inAny.first, p.outAny.first = p.outAny.first, p.inAny.first
+	}
 }
 
 // settle puts values in for variables of the packet.
@@ -498,6 +514,9 @@ func (c *chain) mentions(ru *rule, seen map[string]bool) (all bool) {
 		case int(o.dreg) == held && slices.Contains(loads, o.code):
 			held = -1
 		case o.code == opLookup:
+			if at := held - int(o.sreg); at < 0 || at+16 > (o.set.keyLen+3)&^3 {
+				continue
+			}
 			for _, e := range o.set.s.Elements {
 				seen[nameIn(e.Key, held-int(o.sreg))] = true
 			}

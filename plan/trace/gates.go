@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/binary"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -64,7 +65,8 @@ func (o *opener) across(br string, v6 bool) error {
 		pc = c.x.And(pc, c.possible)
 		as := slices.DeleteFunc(c.aspects(), func(a aspect) bool { return a.kind == aspectIface })
 		lost := c.only(as, c.x.Diff(pc, c.run(0, pc).passed))
-		o.tell(c, as, "across "+br+" ", c.unasked(lost))
+		lost = c.unasked(lost)
+		o.tell(c, as, "across "+br+" ", lost, lost)
 		err := c.x.Err()
 		o.space.Reset()
 		if err != nil {
@@ -77,21 +79,173 @@ func (o *opener) across(br string, v6 bool) error {
 // routed keeps, of what the chains of the forward hook opened, the packets that come to it, and adds those that a switch
 // brings to it now.
 func (c *comparison) routed(opened bdd.Node) bdd.Node {
-	x, w := c.x, c.o.after
-	was, is := c.gate(0), c.gate(1)
-	shown := bdd.False // bridged packets come to it whatever the switches say
-	in := c.a.ifaces(w, varIn)
-	in.each(x, func(is bdd.Node, d *device) {
-		if d == elsewhere || d.bridge && w.callsIP(d, c.st.v6) {
-			shown = x.Or(shown, is)
-		}
-	})
-	opened = x.And(opened, x.Or(is, shown))
+	x := c.x
+	was, is := c.come(0), c.come(1)
+	opened = x.And(opened, is)
 	if more := x.Diff(is, was); more != bdd.False {
 		c.fixed = nil
 		opened = x.Or(opened, c.run(1, more).passed)
 	}
 	return opened
+}
+
+// come are the packets that come to the forward hook of a side: what is forwarded, and frames on bridges whatever the switches
+// say.
+func (c *comparison) come(side int) bdd.Node {
+	come := c.gate(side)
+	c.bridgedPackets(side, func(_ *device, both bdd.Node) { come = c.x.Or(come, both) })
+	return come
+}
+
+// bridgedPackets calls do for each bridge whose frames are shown to IP: they come in and go out by the bridge itself.
+func (c *comparison) bridgedPackets(side int, do func(d *device, both bdd.Node)) {
+	w := c.o.walker(side)
+	in, out := c.a.ifaces(w, varIn), c.a.ifaces(w, varOut)
+	for i, d := range in.devs {
+		if d.bridge && w.callsIP(d, c.st.v6) {
+			do(d, c.x.And(in.is(c.x, i), out.is(c.x, i)))
+		}
+	}
+	for _, d := range w.devices {
+		if d.bridge && w.callsIP(d, c.st.v6) && !listed(in, d.name) {
+			do(d, c.x.And(in.is(c.x, len(in.devs)), out.is(c.x, len(out.devs))))
+			return
+		}
+	}
+}
+
+// real keeps to packets that can come by, as far as routing tells: forwarded ones leave by the interface that their
+// addresses, their mark and the interface they came in by lead to, which is neither lo nor a bridge's port; frames on a bridge
+// are for no machine that is on the link of another, nor for this host. One that leaves by the link it came in by is left out too: whom it is
+// for the sender reaches without this host. Only the forward hook has both interfaces.
+func (c *comparison) real(side int, pc bdd.Node) bdd.Node {
+	w, x := c.o.walker(side), c.x
+	for _, alt := range c.alternatives(w) {
+		if !slices.ContainsFunc(slices.Collect(maps.Keys(w.devices)), func(n string) bool { return !listed(alt, n) }) {
+			pc = x.Diff(pc, alt.is(x, len(alt.devs))) // there is no other
+		}
+	}
+	if c.st.hook != forward || c.st.bridged || pc == bdd.False {
+		return pc
+	}
+	r := c.sweep(w, nil)
+	defer func() { c.a.nextSoft = r.nextSoft }()
+	p := &r.p
+	for _, ru := range w.fib[family(c.st.v6)].rules {
+		if ru.IIF != "" && !listed(p.inAny, ru.IIF) {
+			return pc // one of the interfaces that are not told apart here
+		}
+	}
+	r.pc, r.live = pc, pc
+	ways := r.ways(question{src: p.src(), dst: p.dst(), in: p.in, inAny: p.inAny, mark: p.mark}, pc)
+	there := bdd.False
+	pc = r.forwardable(pc, p.src(), p.dst())
+	for _, o := range ways {
+		switch {
+		case o.k.kind != "unicast" && o.k.kind != "multicast":
+		case o.k.dev == nil || !listed(p.outAny, o.k.dev.name):
+			there = x.Or(there, x.And(o.cond, p.outAny.is(x, len(p.outAny.devs))))
+		default:
+			there = x.Or(there, x.And(o.cond, r.isDevice(nil, p.outAny, o.k.dev)))
+		}
+	}
+	for i, d := range p.inAny.devs {
+		if known := w.devices[d.name] == d; d == w.lo || known && d.master != nil && d.master.bridge {
+			there = x.Diff(there, p.inAny.is(x, i))
+		}
+		there = x.Diff(there, x.And(p.inAny.is(x, i), p.outAny.is(x, i)))
+	}
+	c.bridgedPackets(side, func(d *device, both bdd.Node) {
+		for _, o := range ways {
+			if o.k.kind == "unicast" && o.k.dev != nil && o.k.dev != d && !o.k.gateway.IsValid() || o.k.kind == "local" || o.k.kind == "broadcast" {
+				both = x.Diff(both, o.cond)
+			}
+		}
+		there = x.Or(there, both)
+	})
+	return x.And(pc, there)
+}
+
+// connected takes packets of connections away that nobody can open: where neither a first packet of theirs gets through nor
+// one of the other direction, in either state. Related ones are known by what a helper expects, but for ICMP's errors.
+// Connections that were opened under rules that are in neither state are not thought of.
+func (c *comparison) connected(set bdd.Node) bdd.Node {
+	if c.st.hook != forward || c.st.bridged || set == bdd.False {
+		return set
+	}
+	x := c.x
+	est, rel, first := x.Var(varState+bitEstablished), x.Var(varState+bitRelated), x.Var(varState+bitNew)
+	icmp := byte(protoICMP)
+	if c.st.v6 {
+		icmp = protoICMPv6
+	}
+	proto := newCells(1)
+	proto.freeAll(varProto)
+	isICMP := proto.equal(x, []byte{icmp})
+	later := x.And(set, x.Or(est, x.Diff(rel, isICMP)))
+	if later == bdd.False {
+		return set
+	}
+	stateless := func(f bdd.Node) bdd.Node {
+		return x.Exists(f, func(v int) bool { return v < varIn || v >= varState && v < varDst || v >= varCTMark })
+	}
+	headers := stateless(later)
+	headers = x.Or(headers, x.And(isICMP, x.Exists(x.And(headers, isICMP), func(v int) bool { return v >= varDPort && v < varSrc || v >= varSPort && v < varMark })))
+	opens := bdd.False
+	c.fixed = x.literals(x.And(headers, first))
+	for _, c.turned = range []bool{false, true} {
+		for side := range 2 {
+			asks := x.And(x.And(headers, first), c.opensConnection(isICMP))
+			passed := stateless(c.real(side, x.And(c.run(side, asks).passed, c.come(side))))
+			echo := x.Exists(x.And(passed, isICMP), func(v int) bool { return v >= varDPort && v < varSrc || v >= varSPort && v < varMark })
+			opens = x.Or(opens, x.Or(x.Diff(passed, isICMP), x.And(echo, isICMP)))
+		}
+	}
+	c.turned = false
+	return x.Diff(set, x.Diff(later, opens))
+}
+
+// opensConnection leaves of ICMP what conntrack takes for a first packet (nf_conntrack_proto_icmp.c, valid_new): questions.
+func (c *comparison) opensConnection(isICMP bdd.Node) bdd.Node {
+	questions := []byte{8, 13, 15, 17} // echo, timestamp, information, address mask
+	if c.st.v6 {
+		questions = []byte{128, 139} // echo, node information
+	}
+	r := c.sweep(c.o.after, nil)
+	kind := r.p.sport().at(0, 1)
+	asks := bdd.False
+	for _, q := range questions {
+		asks = c.x.Or(asks, kind.equal(c.x, []byte{q}))
+	}
+	return c.x.Or(c.x.Not(isICMP), asks)
+}
+
+// alternatives are the interfaces of the stage's packets that may be any.
+func (c *comparison) alternatives(w *Walker) []*ifaces {
+	r := c.sweep(w, nil)
+	var out []*ifaces
+	for _, alt := range []*ifaces{r.p.inAny, r.p.outAny} {
+		if alt != nil {
+			out = append(out, alt)
+		}
+	}
+	return out
+}
+
+// forwardable leaves packets between addresses that no router turns down.
+func (r *sweep) forwardable(pc bdd.Node, ends ...cells) bdd.Node {
+	for _, c := range ends {
+		for _, o := range byAddress(r, pc, c, classes, func(a netip.Addr) bool { return classOf(a) == plain }) {
+			if !o.k {
+				pc = r.x.Diff(pc, o.cond)
+			}
+		}
+	}
+	return pc
+}
+
+func listed(alt *ifaces, name string) bool {
+	return slices.ContainsFunc(alt.devs, func(d *device) bool { return d.name == name })
 }
 
 // gate is where packets come from that a side forwards.
@@ -100,7 +254,7 @@ func (c *comparison) gate(side int) bdd.Node {
 	r := c.sweep(w, nil)
 	defer func() { c.a.nextSoft = r.nextSoft }()
 	open := bdd.False
-	c.a.ifaces(w, varIn).each(x, func(is bdd.Node, d *device) {
+	r.p.inAny.each(x, func(is bdd.Node, d *device) {
 		on := w.forward[family(c.st.v6)]
 		if !c.st.v6 && w.devices[d.name] == d && d.forwarding >= 0 {
 			on = d.forwarding

@@ -193,7 +193,8 @@ func (o *opener) stage(st *stage) error {
 	}
 	c := o.comparison(st)
 	defer o.space.Reset()
-	o.tell(c, c.aspects(), "", c.unasked(c.compared(d)))
+	set := c.unasked(c.compared(d))
+	o.tell(c, c.aspects(), "", set, c.connected(c.real(1, set)))
 	return c.x.Err()
 }
 
@@ -213,15 +214,18 @@ func (c *comparison) compared(d *differ) bdd.Node {
 	return c.inWords(opened)
 }
 
-// tell puts a set into words, and others in front of them.
-func (o *opener) tell(c *comparison, as []aspect, front string, set bdd.Node) {
-	if set == bdd.False || c.x.Err() != nil {
+// tell puts into words, and others in front of them, the parts of a set in which there is something real.
+func (o *opener) tell(c *comparison, as []aspect, front string, set, real bdd.Node) {
+	if real == bdd.False || c.x.Err() != nil {
 		return
 	}
 	total := c.x.Share(c.only(as, c.possible))
 	parts, whole := slabs(c.x.Space, set, as, mostOpenings)
 	rest := set
 	add := func(part bdd.Node, text string, placed bool) {
+		if part = c.x.And(part, real); part == bdd.False {
+			return
+		}
 		o.list = append(o.list, said{Opening{
 			Hook: c.st.name, Packets: front + text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
 		}, c.st.v6, placed})

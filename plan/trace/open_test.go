@@ -89,9 +89,9 @@ func TestOpened(t *testing.T) {
 			[]string{"forward: to 10.20.0.11 tcp dport 22"},
 		},
 		{
-			"what another table stops all the same is not opened", lab + "*filter\n-A FORWARD -d 10.20.0.11/32 -p tcp --dport 22 -j DROP\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i virbr-lab -j DROP",
-			lab + "*filter\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i virbr-lab -j DROP", nil,
-			[]string{"forward: in virbr-lab to 10.20.0.11 tcp dport 22"},
+			"what another table stops all the same is not opened", lab + "*filter\n-A FORWARD -d 10.20.0.11/32 -p tcp --dport 22 -j DROP\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i eno1 -j DROP",
+			lab + "*filter\n*inet x\n:fwd filter forward -10 accept\n-A fwd ! -i eno1 -j DROP", nil,
+			[]string{"forward: in eno1 to 10.20.0.11 tcp dport 22"},
 		},
 		{
 			"a policy", lab + "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT", lab + "*filter\n-A INPUT -i lo -j ACCEPT\n-A INPUT -p tcp --dport 22 -j ACCEPT", nil,

@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	frameSets = flag.Int("oracle.frames.rulesets", 360, "how many random rulesets for frames")
+	frameSets = flag.Int("oracle.frames.rulesets", 320, "how many random rulesets for frames")
 	framesPer = flag.Int("oracle.frames.each", 640, "how many frames through each")
 	foundDir  = flag.String("oracle.found", "", "folder for the cases of disagreement, made small")
 	shrinkFor = flag.Duration("oracle.shrink", 15*time.Second, "how long a disagreement is made smaller")

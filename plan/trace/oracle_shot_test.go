@@ -144,6 +144,8 @@ type draft struct {
 	ext     []byte // of IPv6
 	l4      []byte // header and payload
 	proto   byte
+	badSum  bool
+	length  int // to add to the length fields, for broken packets
 	extKind byte
 	lastExt int // in ext, where the next-header byte for the transport is; -1: in the IPv6 header
 }
@@ -524,10 +526,10 @@ func (d *draft) frame(tag uint32) []byte {
 	total := len(ip) + len(d.ext) + len(l4)
 	var pseudo []byte
 	if d.v6 {
-		binary.BigEndian.PutUint16(ip[4:], uint16(total-40))
+		binary.BigEndian.PutUint16(ip[4:], uint16(total-40+d.length))
 		pseudo = append(pseudo, ip[8:40]...)
 	} else {
-		binary.BigEndian.PutUint16(ip[2:], uint16(total))
+		binary.BigEndian.PutUint16(ip[2:], uint16(total+d.length))
 		ip[10], ip[11] = 0, 0
 		binary.BigEndian.PutUint16(ip[10:], checksum(ip))
 		pseudo = append(pseudo, ip[12:20]...)
