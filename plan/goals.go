@@ -90,10 +90,7 @@ func (h *healer) judgeAll(s *schema.State, rely bool) []CheckResult {
 // healGoal repeats until no remedy changes anything: a flow that passes one rule may die at the next.
 func (h *healer) healGoal(g *schema.Goal) error {
 	for range maxRounds {
-		if h.walker == nil {
-			h.walker = trace.New(h.state)
-		}
-		changed, err := h.healFlow(h.walker, g)
+		changed, err := h.healFlow(h.over(), g)
 		if err != nil || !changed {
 			return err
 		}

@@ -1,40 +1,136 @@
 package plan
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
 // opens says what a road lets through beside what the file asks for; "" for nothing. after is over the state it leads to.
-func (*healer) opens(road, *trace.Walker) (string, error) { return "", nil }
+func (h *healer) opens(r road, after *trace.Walker) string {
+	opened, err := trace.Opened(h.over(), after, slices.Concat(h.asked(), r.answers))
+	switch {
+	case err != nil:
+		return "what it lets through cannot be told: " + err.Error()
+	case len(opened) == 0:
+		return ""
+	case len(opened) > 1:
+		return fmt.Sprintf("it would let through more than the file asks for: %s, and %s more", opening(opened[0]), count(len(opened)-1, "set"))
+	}
+	return "it would let through more than the file asks for: " + opening(opened[0])
+}
+
+// opening is a set of packets with one of them.
+func opening(o trace.Opening) string { return fmt.Sprintf("%s (such as %s)", o, o.Witness) }
+
+// over is a walker over the state at hand.
+func (h *healer) over() *trace.Walker {
+	if h.walker == nil {
+		h.walker = trace.New(h.state)
+	}
+	return h.walker
+}
+
+// opened lists what the whole plan lets through beside what the file asks for.
+func (h *healer) opened(ordered []*draft) []string {
+	if len(ordered) == 0 {
+		return nil
+	}
+	after := h.r.live.Clone()
+	for _, d := range ordered {
+		if err := sim.Do(after, d.change); err != nil { // rehearsed: it cannot be
+			return []string{"what the plan lets through cannot be told: " + err.Error()}
+		}
+	}
+	sets, err := trace.Opened(trace.New(h.r.live), trace.New(after), h.asked())
+	if err != nil {
+		return []string{"what the plan lets through cannot be told: " + err.Error()}
+	}
+	var out []string
+	for _, o := range sets {
+		out = append(out, opening(o))
+	}
+	return out
+}
 
 // ctAnswers are the states of packets that belong to a connection, as bits of "ct state": established and related.
-const ctAnswers = 2 | 4
+const (
+	ctRelated = 4
+	ctAnswers = 2 | ctRelated
+)
 
 // asked lists what the file asks for, as packets at each hook: of every goal the requests, and the answers of the
 // connections they open.
 func (h *healer) asked() []trace.Asked {
-	var out []trace.Asked
-	for i := range h.r.Goals {
-		if g := &h.r.Goals[i]; g.Allow {
-			out = append(out, h.askedBy(g)...)
+	if h.askedFor == nil {
+		for i := range h.r.Goals {
+			if g := &h.r.Goals[i]; g.Allow {
+				h.askedFor = append(h.askedFor, h.askedBy(g)...)
+			}
+		}
+		h.askedFor = append(h.askedFor, h.policies()...)
+	}
+	return h.askedFor
+}
+
+// policies are what the file's firewall blocks allow, as our own table has it: where a deny takes a part of it back, no goal
+// says what is left. And neighbour discovery that passes the host, for what has passed a router nobody takes
+// (RFC 4861, 7.1).
+func (h *healer) policies() []trace.Asked {
+	nd := schema.PortRange{First: 133 << 8, Last: 137<<8 | 255} // ICMPv6's type and code stand where others have their source port
+	out := []trace.Asked{{Hook: "forward", Box: trace.Box{V6: true, Proto: "icmp", SPort: []schema.PortRange{nd}, Exact: true}}}
+	for _, hook := range []string{"prerouting", "input", "forward", "output", "postrouting"} { // errors about connections belong to them
+		out = append(out, trace.Asked{Hook: hook, Box: trace.Box{V4: true, V6: true, Proto: "icmp", CT: ctRelated, Exact: true}})
+	}
+	t, _ := h.r.want.Get(schema.TableRef("inet", "vmnet")).(*schema.Table)
+	if t == nil {
+		return out
+	}
+	for _, c := range t.Chains {
+		for _, r := range c.Rules {
+			if a, ok := schema.Mark(r.Comment); c.Type == "filter" && ok && strings.HasPrefix(a, "firewall.") && lets(r) {
+				out = append(out, trace.Asked{Hook: c.Hook, Box: trace.BoxOf(t, r)})
+			}
 		}
 	}
 	return out
 }
 
+func lets(r *schema.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(e schema.Expr) bool { return e.Verdict != nil && e.Verdict.Kind == "accept" })
+}
+
 func (h *healer) askedBy(g *schema.Goal) []trace.Asked {
-	req := trace.Box{IIF: h.names(g.From), OIF: h.names(g.To), Src: g.From.Prefixes, Dst: g.To.Prefixes, Proto: g.Service.Proto, DPort: g.Service.Ports, Exact: true}
+	req := trace.Box{IIF: h.names(g.From), OIF: h.names(g.To), Src: addresses(g.From), Dst: addresses(g.To), Proto: g.Service.Proto, DPort: g.Service.Ports, Exact: true}
 	req.V4, req.V6 = speaks(g.From, g.To, false), speaks(g.From, g.To, true)
+	if g.From.Kind == "network" && g.From.Address == g.To.Address { // a bridge carries whatever its guests speak
+		req.V4, req.V6 = true, true
+	}
+	if g.Via == nil {
+		return onWay(g.From.Kind, g.To.Kind, req)
+	}
+	// A forward serves whoever asks the host: other networks of the file too.
+	req.IIF, req.Src = trace.Names{}, nil
 	out := onWay(g.From.Kind, g.To.Kind, req)
-	if g.Via != nil { // before its destination is translated
-		via := req
-		via.Dst, via.Proto, via.DPort, via.OIF = nil, g.Via.Proto, []schema.PortRange{g.Via.Ports}, trace.Names{}
-		out = append(out, onWay(g.From.Kind, g.To.Kind, via)...)
+	via := req // before its destination is translated
+	via.Dst, via.Proto, via.DPort, via.OIF = nil, g.Via.Proto, []schema.PortRange{g.Via.Ports}, trace.Names{}
+	for _, hook := range []string{"prerouting", "bridge prerouting", "bridge input", "output"} {
+		out = append(out, trace.Asked{Hook: hook, Box: via})
 	}
 	return out
+}
+
+// addresses are those of an end, nil for any: whoever is on the bridge of a network belongs to it, whatever he calls himself.
+func addresses(e schema.Endpoint) []netip.Prefix {
+	if e.Kind == "network" && e.Device != "" {
+		return nil
+	}
+	return e.Prefixes
 }
 
 // speaks tells whether both ends of a goal have a family.

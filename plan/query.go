@@ -36,7 +36,7 @@ func (h *healer) sides(s *schema.State, e schema.Endpoint, v6 bool) []side {
 	case "prefix":
 		return h.prefixSides(s, prefixesOf(e, v6), e.Device)
 	case "any":
-		out := []side{{host: true}}
+		out := []side{{host: true, ends: []end{{}}}}
 		for _, n := range h.r.Networks {
 			if sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, v6); ok && len(out) < maxSides {
 				out = append(out, sd)
@@ -67,9 +67,11 @@ func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device st
 			out, i = append(out, sd), len(out)
 		}
 		sd := &out[i]
-		sd.ends = append(sd.ends, end{firstHost(p), dev})
-		if !slices.Contains(sd.prefixes, of) {
-			sd.prefixes = append(sd.prefixes, of)
+		if len(sd.ends) == 0 {
+			sd.ends = []end{{addr: firstHost(p), port: dev}}
+		}
+		if everybody := &sd.ends[0]; !slices.Contains(everybody.set, of) {
+			everybody.set = append(everybody.set, of)
 		}
 	}
 	for _, p := range prefixes {
@@ -94,18 +96,19 @@ func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device st
 // side is one end of a goal in one family: where its packets enter or leave, and which addresses they bear.
 type side struct {
 	dev      string
-	ends     []end // representatives, the best first
-	prefixes []netip.Prefix
+	ends     []end // the last is everybody
 	specific bool
 	host     bool
 	bridge   string
 }
 
-// end is one machine of a side: its address, and the port where its packets enter or leave: a guest's own where it is
-// known, a bridge's uplink, else the device.
+// end is who is asked about at a side: one guest at its own port, or everybody who has an address of a set at a device.
 type end struct {
-	addr netip.Addr
+	addr netip.Addr // a representative
 	port string
+	set  []netip.Prefix // nil: everybody beyond the device
+	// other is a second address of everybody's, the zero Addr for none.
+	other netip.Addr
 }
 
 func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) {
@@ -117,12 +120,12 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) 
 	}
 	switch e.Kind {
 	case "host":
-		return side{host: true, prefixes: prefixes}, true
+		return side{host: true, ends: []end{{set: prefixes}}}, true
 	case "guest", "network":
 		if len(prefixes) == 0 {
 			return side{}, false
 		}
-		sd := side{dev: e.Device, prefixes: prefixes, specific: true, bridge: e.Device}
+		sd := side{dev: e.Device, specific: true, bridge: e.Device}
 		sd.ends = h.representatives(s, e, prefixes)
 		return sd, len(sd.ends) > 0
 	case "outside":
@@ -140,39 +143,46 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) 
 	return side{}, false
 }
 
-// representatives stand for a guest or a network: declared guests, else addresses that nobody has.
+// representatives stand for a guest or a network: declared guests by their own ports, at most two, and last whoever else there
+// may be, by the bridge.
 func (h *healer) representatives(s *schema.State, e schema.Endpoint, prefixes []netip.Prefix) []end {
 	var out []end
 	var taken []netip.Addr
-	add := func(a netip.Addr, port string) {
-		if port == "" || s.Link(port) == nil {
-			port = e.Device
-		}
-		out, taken = append(out, end{a, port}), append(taken, a)
-	}
 	for _, guest := range h.r.guestsOf[e.Address] {
 		for _, ip := range guest.IPs {
 			// Of one subnet: between two the host routes.
 			if len(out) < 2 && slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(ip) && (len(out) == 0 || p.Contains(out[0].addr)) }) {
-				add(ip, guest.Device)
+				port := guest.Device
+				if port == "" || s.Link(port) == nil {
+					port = e.Device
+				}
+				out, taken = append(out, end{addr: ip, port: port, set: []netip.Prefix{netip.PrefixFrom(ip, ip.BitLen())}}), append(taken, ip)
 			}
 		}
 	}
 	if e.Kind == "guest" {
 		if len(out) == 0 {
-			add(firstHost(prefixes[0]), e.Port)
+			a := firstHost(prefixes[0])
+			port := e.Port
+			if port == "" || s.Link(port) == nil {
+				port = e.Device
+			}
+			out = append(out, end{addr: a, port: port, set: prefixes})
 		}
 		return out
 	}
-	// Two, where there is room: guests of one network talk to each other.
 	p := prefixes[0]
 	if i := slices.IndexFunc(prefixes, func(p netip.Prefix) bool { return len(out) > 0 && p.Contains(out[0].addr) }); i >= 0 {
 		p = prefixes[i]
 	}
-	for range 2 {
-		if a, ok := h.unused(p, taken); ok && len(out) < 2 {
-			add(a, "")
+	if a, ok := h.unused(p, taken); ok {
+		other, _ := h.unused(p, append(taken, a))
+		everybody := end{addr: a, port: e.Device, set: prefixes, other: other}
+		if n := h.r.network(e.Address); n != nil && n.Mode == "bridge" {
+			// Most who have an address of a LAN are behind its uplink: one that nobody has stands for a guest.
+			everybody.set = []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
 		}
+		out = append(out, everybody)
 	}
 	return out
 }
@@ -229,7 +239,7 @@ func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
 		a := netip.MustParseAddr(c)
 		if rt := h.layout(s).route(a); rt != nil && rt.Dst.Bits() == 0 && len(rt.Devices()) > 0 {
 			dev := rt.Devices()[0]
-			return side{dev: dev, ends: []end{{a, h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
+			return side{dev: dev, ends: []end{{addr: a, port: h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
 		}
 	}
 	// Without a default route the outside is who is on the LAN of a link that is none of the file's networks.
@@ -242,7 +252,7 @@ func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
 			continue
 		}
 		a := lastHost(rt.Dst)
-		return side{dev: devs[0], ends: []end{{a, h.uplinkPort(devs[0])}}, bridge: bridgeName(s, devs[0])}, true
+		return side{dev: devs[0], ends: []end{{addr: a, port: h.uplinkPort(devs[0])}}, bridge: bridgeName(s, devs[0])}, true
 	}
 	if v6 {
 		return side{}, false
@@ -282,37 +292,51 @@ func lastHost(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// pair makes the queries of one pair of sides. Two guests of one network are asked about in both directions.
+// pair makes the queries of one pair of sides: about everybody on both, and about guests at their own ports where they are
+// known. Guests of one network are asked about in both directions.
 func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
-	if from.host && to.host {
-		return nil
-	}
 	if !from.host && !to.host && g.Via == nil && from.bridge != "" && from.bridge == to.bridge && g.From.Address == g.To.Address {
-		if len(from.ends) < 2 {
-			return nil
-		}
-		a, b := from.ends[0], from.ends[1]
-		return append(h.query(s, g, from, to, a, b), h.query(s, g, from, to, b, a)...)
+		return h.siblings(s, g, from, to)
 	}
-	var a, b end
-	if !from.host {
-		a = from.ends[0]
+	var out []trace.Query
+	last := func(sd side) end { return sd.ends[len(sd.ends)-1] }
+	a, b := last(from), last(to)
+	if a.addr == b.addr && b.other.IsValid() {
+		b.addr, b.set = b.other, []netip.Prefix{netip.PrefixFrom(b.other, b.other.BitLen())}
 	}
-	if !to.host {
-		b = to.ends[0]
-		if b.addr == a.addr && len(to.ends) > 1 {
-			b = to.ends[1]
-		}
+	out = append(out, h.query(s, g, from, a, b)...)
+	if len(from.ends) > 1 && from.specific || len(to.ends) > 1 && to.specific {
+		out = append(out, h.query(s, g, from, from.ends[0], to.ends[0])...)
 	}
-	return h.query(s, g, from, to, a, b)
+	return out
 }
 
-func (h *healer) query(s *schema.State, g *schema.Goal, from, to side, a, b end) []trace.Query {
-	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: from.prefixes, DstSet: to.prefixes, From: a.port, Src: a.addr, To: b.port, Dst: b.addr}
-	if to.host {
+// siblings are the questions between members of one network.
+func (h *healer) siblings(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
+	var out []trace.Query
+	both := func(a, b end) {
+		out = append(out, h.query(s, g, from, a, b)...)
+		out = append(out, h.query(s, g, from, b, a)...)
+	}
+	ends := from.ends
+	everybody := ends[len(ends)-1]
+	if everybody.other.IsValid() {
+		twin := everybody
+		twin.addr, twin.set = everybody.other, []netip.Prefix{netip.PrefixFrom(everybody.other, everybody.other.BitLen())}
+		both(everybody, twin)
+	}
+	if len(ends) > 1 {
+		both(ends[0], ends[1])
+	}
+	return out
+}
+
+func (h *healer) query(s *schema.State, g *schema.Goal, from side, a, b end) []trace.Query {
+	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: a.set, DstSet: b.set, From: a.port, Src: a.addr, To: b.port, Dst: b.addr}
+	if b.port == "" && !b.addr.IsValid() { // the host
 		q.Dst = h.hostAddress(s, from)
-		if len(to.prefixes) > 0 {
-			q.Dst = to.prefixes[0].Addr()
+		if len(b.set) > 0 {
+			q.Dst = b.set[0].Addr()
 		}
 	}
 	if g.Via != nil {

@@ -21,6 +21,7 @@ type healer struct {
 	given      map[string]bool       // culprits that no remedy may touch, for one goal and at all
 	marked     []*schema.ForeignRule // rules of earlier remedies that stand
 	grants     grants                // the same, kept by managers
+	askedFor   []trace.Asked         // what the file asks for, once somebody wants to know
 	relied     map[schema.Ref]bool   // objects that decided a goal
 	layouts    map[*schema.State]*layout
 	breaks     map[string][]string // goals by culprit, before any remedy
@@ -234,11 +235,7 @@ func (h *healer) against(r road, res trace.Result) (string, error) {
 	if again := w.Walk(res.Flow); again.Decider != nil && samePlace(again.Decider, res.Decider) {
 		return "the packet would still die there: " + again.Decider.Packet, nil
 	}
-	opened, err := h.opens(r, w)
-	if err != nil || opened == "" {
-		return "", err
-	}
-	return "it would let through more than the file asks for: " + opened, nil
+	return h.opens(r, w), nil
 }
 
 // with is the state as drafts would make it.
@@ -283,6 +280,9 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if len(acc) == 0 {
 		return report("no rule could be written that lets exactly this flow through")
 	}
+	if !tracked(c) && res.Half != "request" {
+		return append(roads, h.untracked(g, c, acc)...)
+	}
 	if user := dockerUser(c); user != nil {
 		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
 		if sig.owner != "libvirt" { // whose chains may come before that
@@ -305,6 +305,29 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		return append(roads, h.ownerless(g, c, acc)...)
 	}
 	return append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy", drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
+}
+
+// untracked are the roads for answers where no connection is known: who has the addresses and ports of one passes for one.
+func (h *healer) untracked(g *schema.Goal, c culprit, acc []accept) []road {
+	at := c.index
+	if c.rule == nil {
+		at = len(c.chain.Rules)
+	}
+	r := road{
+		title:  "an exception for the answers, told by their addresses and ports alone: connections are not known at this place",
+		drafts: h.exceptions(c, acc, at, g),
+	}
+	for _, a := range acc {
+		r.answers = append(r.answers, a.asked(c))
+	}
+	if c.rule == nil {
+		return []road{r}
+	}
+	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
+	if why := h.notGoverned(c); why != "" {
+		del.closed = "it blocks more than the file asks for: " + why
+	}
+	return []road{del, r}
 }
 
 // ownerless deletes a rule that nobody owns, or puts an exception in front of it.

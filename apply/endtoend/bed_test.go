@@ -122,7 +122,7 @@ func (b *bed) settled(src string) {
 	}
 	for _, f := range again.Findings {
 		if f.Severity == "error" {
-			b.Errorf("after the apply there is still %s %s", f.Code, f.Title)
+			b.Errorf("after the apply there is still %s %s %+v", f.Code, f.Title, f.Fixes)
 		}
 	}
 	for _, c := range again.Checks {
@@ -136,6 +136,11 @@ func steps(p *plan.Plan) string {
 	var s strings.Builder
 	for _, f := range p.Findings {
 		s.WriteString(f.Code + " " + f.Title + "\n")
+		for _, x := range f.Fixes {
+			if !x.Chosen {
+				s.WriteString("    not " + x.Title + ": " + x.WhyNot + "\n")
+			}
+		}
 	}
 	for _, st := range p.Steps {
 		s.WriteString(st.Action + " " + st.Change.String() + " because " + st.Because + "\n")

@@ -175,10 +175,18 @@ func TestNullRoutes(t *testing.T) {
 
 // TestForeignNullRoute: it says no to more than the file is about, so that it is only named.
 func TestForeignNullRoute(t *testing.T) {
+	const file = natLab + `
+expect "updates" {
+  from  = guest.db1
+  to    = "203.0.113.10"
+  tcp   = 80
+  allow = true
+}
+`
 	on(t, twoGuests(), func(b *bed) {
-		b.apply(natLab)
+		b.apply(file)
 		b.sh("ip rule add to 203.0.113.0/24 unreachable")
-		p := b.plan(natLab)
+		p := b.plan(file)
 		b.finding(p, "VN304")
 		if !p.Empty() {
 			b.Errorf("want no step, got\n%s", steps(p))

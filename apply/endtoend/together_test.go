@@ -40,6 +40,9 @@ func TestEverybodyAtOnce(t *testing.T) {
 				b.Errorf("%s is not named in:\n%s", want, steps(p))
 			}
 		}
+		if len(p.Unrequested) > 0 {
+			b.Errorf("newly reachable and not asked for: %q", p.Unrequested)
+		}
 		b.apply(everything)
 		b.labWorks()
 		b.passes("guest to libvirt's guest", tcp(patient(b.Guest("db1")), addr("192.168.77.11"), 22))
