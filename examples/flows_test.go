@@ -157,6 +157,7 @@ func TestDockerHost(t *testing.T) {
 			h.Fatal(err)
 		}
 		h.command("iptables-nft-restore", file)
+		h.command("sysctl", "-qw", "net.ipv4.ip_forward=1")
 		if err := h.Bridge("docker0", []netip.Prefix{netip.MustParsePrefix("172.17.0.1/16")}); err != nil {
 			h.Fatal(err)
 		}

@@ -44,13 +44,12 @@ func (pg *page) expectations(p *plan.Plan) {
 // checkColumn is where the goals of expectations stand: behind the longest pair of verdicts, "depends -> depends".
 const checkColumn = 22
 
-// opened says that the plan lets nothing through that was not asked for, as far as that is known: packets are followed one
-// by one, and what none of them showed is not proved.
+// opened says that the plan lets nothing through that was not asked for. What was not read cannot be compared.
 func opened(p *plan.Plan) string {
 	if !p.Observation.Complete {
 		return "not known"
 	}
-	return "none found"
+	return "none"
 }
 
 // check writes a goal and why it does not hold. blind leaves out that something could not be read: the head of the plan

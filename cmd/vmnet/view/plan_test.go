@@ -140,7 +140,7 @@ func TestPlanThatIsRefused(t *testing.T) {
 		not  []string
 	}{
 		"breaks what holds": {breaks, []string{"apply will refuse this plan: the plan would break what holds now: nat.lab: guests reach the outside"}, nil},
-		"blind":             {blind, []string{"apply will refuse this plan", "not asked for: not known", "VN603 warning  2 expectations cannot be decided"}, []string{"none found", "  one\n"}},
+		"blind":             {blind, []string{"apply will refuse this plan", "not asked for: not known", "VN603 warning  2 expectations cannot be decided"}, []string{"not asked for: none", "  one\n"}},
 	} {
 		for _, o := range []view.Options{{Path: "host.vmnet.hcl"}, {Saved: "fix.vmplan"}} {
 			text := view.Plan(c.p, o)
@@ -156,7 +156,7 @@ func TestPlanThatIsRefused(t *testing.T) {
 			}
 		}
 	}
-	if md := view.Markdown(blind, view.Options{}); !strings.Contains(md, "Newly reachable and not asked for: not known") || strings.Contains(md, "none found") {
+	if md := view.Markdown(blind, view.Options{}); !strings.Contains(md, "Newly reachable and not asked for: not known") || strings.Contains(md, "not asked for: none") {
 		t.Errorf("Markdown promises:\n%s", md)
 	}
 }
