@@ -125,16 +125,28 @@ func (d *differ) same(before, after *chain, i, k int) bool {
 		return false
 	}
 	for n := range a.to - a.from {
-		x, y := &before.ops[a.from+n], &after.ops[b.from+n]
-		if x.code != y.code || d.routes && x.contains(opFIB) || (x.set == nil) != (y.set == nil) || (x.chain == nil) != (y.chain == nil) {
+		if !d.sameOp(&before.ops[a.from+n], &after.ops[b.from+n]) {
 			return false
 		}
-		if x.set != nil && !d.set(x.set, y.set) {
+	}
+	return true
+}
+
+// sameOp compares what two expressions that say the same lead to: sets, chains, the routing tables.
+func (d *differ) sameOp(x, y *op) bool {
+	if x.code != y.code || d.routes && x.code == opFIB || (x.set == nil) != (y.set == nil) || (x.chain == nil) != (y.chain == nil) || len(x.any) != len(y.any) {
+		return false
+	}
+	for i := range x.any {
+		if !slices.EqualFunc(x.any[i], y.any[i], func(a, b op) bool { return d.sameOp(&a, &b) }) {
 			return false
 		}
-		if x.chain != nil {
-			d.chain(x.chain, y.chain)
-		}
+	}
+	if x.set != nil && !d.set(x.set, y.set) {
+		return false
+	}
+	if x.chain != nil {
+		d.chain(x.chain, y.chain)
 	}
 	return true
 }

@@ -233,6 +233,34 @@ func TestOpenedBehindAWrite(t *testing.T) {
 	}
 }
 
+// TestOpenedBySets: what a set holds counts where a rule looks into it, and where an alternative of a match does.
+func TestOpenedBySets(t *testing.T) {
+	t.Parallel()
+	look := []schema.Expr{{Name: "payload", Base: "network", Offset: 12, Len: 4, DReg: 1}, {Name: "lookup", SReg: 1, Set: "s"}}
+	drop := schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "drop"}}
+	for name, match := range map[string][]schema.Expr{"lookup": look, "alternative": {{Name: "xtmatch", Key: "set", Any: [][]schema.Expr{look}}}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			state := func(elements ...byte) *schema.State {
+				set := &schema.Set{Name: "s", KeyLen: 4}
+				for _, e := range elements {
+					set.Elements = append(set.Elements, schema.Element{Key: []byte{10, 20, 0, e}})
+				}
+				s := smallHost()
+				s.Put(&schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"})
+				s.Put(&schema.Table{Family: "ip", Name: "x", Sets: []*schema.Set{set}, Chains: []*schema.Chain{
+					{Name: "c", Type: "filter", Hook: "forward", Policy: "accept", Rules: []*schema.Rule{{Exprs: append(slices.Clone(match), drop)}}},
+				}})
+				return s
+			}
+			got, err := Opened(New(state(11, 12)), New(state(12)), nil)
+			if err != nil || len(got) != 1 || got[0].String() != "forward: from 10.20.0.11" {
+				t.Errorf("opened %v (%v), want forward: from 10.20.0.11", got, err)
+			}
+		})
+	}
+}
+
 // without is a state in which a chain lacks a rule, or has another policy when at is -1.
 func without(s *schema.State, t *schema.Table, c *schema.Chain, at int) *schema.State {
 	table, chain := *t, *c
