@@ -9,10 +9,19 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 )
 
+// collect is when garbage is collected (GOGC): seldom, for most commands read a host once and end. Above memoryAim more often.
+const (
+	collect   = 400
+	memoryAim = 512 << 20
+)
+
 func main() {
+	debug.SetGCPercent(collect)
+	debug.SetMemoryLimit(memoryAim)
 	os.Exit(run(os.Args[1:], streams{os.Stdin, os.Stdout, os.Stderr}, os.Environ()))
 }
 

@@ -5,9 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
-	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -37,11 +35,10 @@ type tableKey struct {
 // reader gathers one snapshot.
 type reader struct {
 	*socket
-	want   filter
-	tables map[tableKey]*schema.Table
-	order  []*schema.Table
-	// lowered keeps, for rules with matches or targets of iptables, which expressions come from which.
-	lowered map[*schema.Rule][]part
+	want    filter
+	tables  map[tableKey]*schema.Table
+	order   []*schema.Table
+	texts   *textWriter
 	decoder ruleDecoder
 	// sets are those whose elements are still to be read.
 	sets []openSet
@@ -58,12 +55,12 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 	if err != nil {
 		return nil, before, err
 	}
-	r := &reader{socket: p.sock, want: want, tables: map[tableKey]*schema.Table{}, lowered: map[*schema.Rule][]part{}}
-	r.decoder.lowered, r.decoder.sets = r.lowered, p.sets
+	r := &reader{socket: p.sock, want: want, tables: map[tableKey]*schema.Table{}}
+	r.decoder.sets = p.sets
 	p.sets.Again()
 	p.sock.lenient = want.anyhow
 	defer func() { p.sock.lenient = false }()
-	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readObjects, r.readFlowtables, r.readRules, r.readElements} {
+	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readElements, r.readObjects, r.readFlowtables, r.readRules} {
 		if err := step(); err != nil {
 			if after, genErr := p.sock.generation(); genErr == nil {
 				before = after // the writer who was in the way
@@ -176,12 +173,14 @@ func (r *reader) readOpaque(typ uint16, name string) error {
 	})
 }
 
-// readRules dumps chain by chain: see the package comment.
+// readRules dumps chain by chain: see the package comment. What is read is printed meanwhile.
 func (r *reader) readRules() error {
+	r.texts = newTextWriter(r.linkName)
+	defer r.texts.close()
 	for key, t := range r.tables {
-		own := schema.OwnTable(t)
+		t.Compat = namedCompat(t)
 		for _, c := range t.Chains {
-			if err := r.gone(r.readChain(key, c, own)); err != nil {
+			if err := r.gone(r.readChain(key, t, c)); err != nil {
 				return fmt.Errorf("rules of chain %s %s %s: %w", t.Family, t.Name, c.Name, err)
 			}
 		}
@@ -189,12 +188,21 @@ func (r *reader) readRules() error {
 	return nil
 }
 
-func (r *reader) readChain(key tableKey, c *schema.Chain, own bool) error {
+func (r *reader) readChain(key tableKey, t *schema.Table, c *schema.Chain) error {
 	var b builder
 	b.str(unix.NFTA_RULE_TABLE, key.name)
 	b.str(unix.NFTA_RULE_CHAIN, c.Name)
 	d := &r.decoder
-	d.family, d.own = familyName(key.family), own
+	d.family, d.own = familyName(key.family), schema.OwnTable(t)
+	printed := 0
+	flush := func() {
+		if !d.own && printed < len(c.Rules) {
+			r.texts.add(unprinted{t, c.Rules[printed:len(c.Rules):len(c.Rules)], d.lowered})
+		}
+		printed, d.lowered = len(c.Rules), map[*schema.Rule][]part{}
+	}
+	flush()
+	defer flush()
 	return r.stream(request{typ: unix.NFT_MSG_GETRULE, flags: unix.NLM_F_DUMP, family: key.family, attrs: b.b}, func(m message) error {
 		_, attrs, err := m.attrs()
 		if err != nil {
@@ -206,6 +214,9 @@ func (r *reader) readChain(key tableKey, c *schema.Chain, own bool) error {
 		}
 		if chain == c.Name { // kernels before 4.10 ignore the filter
 			c.Rules = append(c.Rules, rule)
+		}
+		if len(c.Rules)-printed >= textsAtOnce {
+			flush()
 		}
 		return nil
 	})
@@ -264,88 +275,19 @@ func duplicated(sorted []schema.Element) bool {
 	return false
 }
 
-// finish sorts, and makes what needs the whole table: texts, and whose it is.
+// finish sorts, and says whose each table is.
 func (r *reader) finish() {
 	slices.SortFunc(r.order, func(a, b *schema.Table) int {
 		return cmp.Or(cmp.Compare(a.Family, b.Family), cmp.Compare(a.Name, b.Name))
 	})
-	var work []unprinted
+	if r.texts != nil {
+		r.texts.settle()
+	}
 	for _, t := range r.order {
 		slices.SortFunc(t.Chains, func(a, b *schema.Chain) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.Sets, func(a, b *schema.Set) int { return cmp.Compare(a.Name, b.Name) })
 		slices.SortFunc(t.Opaque, func(a, b schema.OpaqueObject) int {
 			return cmp.Or(cmp.Compare(a.Type, b.Type), cmp.Compare(a.Name, b.Name))
 		})
-		if schema.OwnTable(t) {
-			continue
-		}
-		t.Compat = r.isCompat(t)
-		for _, c := range t.Chains {
-			for part := range slices.Chunk(c.Rules, textsAtOnce) {
-				work = append(work, unprinted{t, part})
-			}
-		}
 	}
-	r.writeTexts(work)
-}
-
-// unprinted are rules of a table.
-type unprinted struct {
-	table *schema.Table
-	rules []*schema.Rule
-}
-
-// textsAtOnce is how many rules one worker takes.
-const textsAtOnce = 256
-
-// writeTexts prints every rule, on all processors when there are many.
-func (r *reader) writeTexts(work []unprinted) {
-	next := make(chan unprinted, len(work))
-	for _, w := range work {
-		next <- w
-	}
-	close(next)
-	var wait sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(work)) {
-		wait.Go(func() {
-			var text ruleText
-			for w := range next {
-				p := printer{table: w.table, lowered: r.lowered, link: r.linkName, scratch: &text}
-				for _, rule := range w.rules {
-					rule.Text = p.text(rule)
-				}
-			}
-		})
-	}
-	wait.Wait()
-}
-
-// isCompat tells whether iptables-nft (or ebtables-nft, arptables-nft) manages a table: one of its names with base chains in
-// capitals, or rules that only it makes.
-func (r *reader) isCompat(t *schema.Table) bool {
-	for _, c := range t.Chains {
-		for _, rule := range c.Rules {
-			if r.lowered[rule] != nil {
-				return true
-			}
-		}
-	}
-	builtin := map[string][]string{
-		"ip": {"filter", "nat", "mangle", "raw", "security"}, "ip6": {"filter", "nat", "mangle", "raw", "security"},
-		"arp": {"filter"}, "bridge": {"filter", "nat", "broute"},
-	}
-	if !slices.Contains(builtin[t.Family], t.Name) {
-		return false
-	}
-	base := false
-	for _, c := range t.Chains {
-		if c.Hook == "" {
-			continue
-		}
-		if !slices.Contains([]string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING", "BROUTING"}, c.Name) {
-			return false
-		}
-		base = true
-	}
-	return base
 }
