@@ -296,7 +296,7 @@ func lastHost(p netip.Prefix) netip.Addr {
 // known. Guests of one network are asked about in both directions.
 func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
 	if !from.host && !to.host && g.Via == nil && from.bridge != "" && from.bridge == to.bridge && g.From.Address == g.To.Address {
-		return h.siblings(s, g, from, to)
+		return h.siblings(s, g, from)
 	}
 	var out []trace.Query
 	last := func(sd side) end { return sd.ends[len(sd.ends)-1] }
@@ -312,7 +312,7 @@ func (h *healer) pair(s *schema.State, g *schema.Goal, from, to side) []trace.Qu
 }
 
 // siblings are the questions between members of one network.
-func (h *healer) siblings(s *schema.State, g *schema.Goal, from, to side) []trace.Query {
+func (h *healer) siblings(s *schema.State, g *schema.Goal, from side) []trace.Query {
 	var out []trace.Query
 	both := func(a, b end) {
 		out = append(out, h.query(s, g, from, a, b)...)

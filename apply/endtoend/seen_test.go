@@ -205,8 +205,8 @@ expect "updates" {
 }
 `
 	for name, c := range map[string]struct{ fault, code string }{
-		"no default route":       {"ip route del default", "VN302"},
-		"the uplink is down":     {"ip link set eno1 down", "VN302"},
+		"no default route":   {"ip route del default", "VN302"},
+		"the uplink is down": {"ip link set eno1 down", "VN302"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			on(t, twoGuests(), func(b *bed) {

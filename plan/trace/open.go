@@ -215,15 +215,15 @@ func (c *comparison) compared(d *differ) bdd.Node {
 }
 
 // tell puts into words, and others in front of them, the parts of a set in which there is something real.
-func (o *opener) tell(c *comparison, as []aspect, front string, set, real bdd.Node) {
-	if real == bdd.False || c.x.Err() != nil {
+func (o *opener) tell(c *comparison, as []aspect, front string, set, coming bdd.Node) {
+	if coming == bdd.False || c.x.Err() != nil {
 		return
 	}
 	total := c.x.Share(c.only(as, c.possible))
 	parts, whole := slabs(c.x.Space, set, as, mostOpenings)
 	rest := set
 	add := func(part bdd.Node, text string, placed bool) {
-		if part = c.x.And(part, real); part == bdd.False {
+		if part = c.x.And(part, coming); part == bdd.False {
 			return
 		}
 		o.list = append(o.list, said{Opening{
