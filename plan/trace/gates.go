@@ -194,7 +194,11 @@ func (c *comparison) connected(set bdd.Node) bdd.Node {
 	opens := bdd.False
 	c.fixed = x.literals(x.And(headers, first))
 	for _, c.turned = range []bool{false, true} {
-		for side := range 2 {
+		for _, side := range []int{1, 0} {
+			if x.Implies(later, opens) { // all can be opened: nothing to take away
+				c.turned = false
+				return set
+			}
 			asks := x.And(x.And(headers, first), c.opensConnection(isICMP))
 			passed := stateless(c.real(side, x.And(c.run(side, asks).passed, c.come(side))))
 			echo := x.Exists(x.And(passed, isICMP), func(v int) bool { return v >= varDPort && v < varSrc || v >= varSPort && v < varMark })
