@@ -62,14 +62,16 @@ func (c *court) furnish() error {
 		}
 	}
 	var lines strings.Builder
-	for i := 2; i < 255; i++ {
+	for i := 2; i < 256; i++ {
 		mac := macA
 		if i&4 != 0 {
 			mac = macB
 		}
-		fmt.Fprintf(&lines, "neigh replace 10.20.0.%d lladdr %s nud permanent dev virbr-lab\n", i, mac)
+		if i < 255 {
+			fmt.Fprintf(&lines, "neigh replace 10.20.0.%d lladdr %s nud permanent dev virbr-lab\n", i, mac)
+		}
 		fmt.Fprintf(&lines, "neigh replace 2001:db8:20::%x lladdr %s nud permanent dev virbr-lab\n", i, mac)
-		if i != 10 {
+		if i != 10 && i < 255 {
 			fmt.Fprintf(&lines, "neigh replace 192.0.2.%d lladdr %s nud permanent dev eno1\n", i, macW)
 		}
 		if i != 16 { // the host's own, 2001:db8:2::10
