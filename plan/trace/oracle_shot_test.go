@@ -144,7 +144,6 @@ type draft struct {
 	ext     []byte // of IPv6
 	l4      []byte // header and payload
 	proto   byte
-	badSum  bool
 	length  int // to add to the length fields, for broken packets
 	extKind byte
 	lastExt int // in ext, where the next-header byte for the transport is; -1: in the IPv6 header
