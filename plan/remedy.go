@@ -280,9 +280,6 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if len(acc) == 0 {
 		return report("no rule could be written that lets exactly this flow through")
 	}
-	if !tracked(c) && res.Half != "request" {
-		return append(roads, h.untracked(g, c, acc)...)
-	}
 	if user := dockerUser(c); user != nil {
 		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
 		if sig.owner != "libvirt" { // whose chains may come before that
@@ -299,7 +296,10 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		return append(roads, h.firewalldDoor(g, c, acc)...)
 	}
 	if sig.owner != "" && sig.owner != "docker" {
-		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.hint))
+		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.ownWay(h.state, c, acc)))
+	}
+	if !tracked(c) && res.Half != "request" {
+		return append(roads, h.untracked(g, c, acc)...)
 	}
 	if c.rule != nil {
 		return append(roads, h.ownerless(g, c, acc)...)
