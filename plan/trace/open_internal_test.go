@@ -191,7 +191,7 @@ func (o *opener) holds(t *testing.T, h *Hop) bool {
 		o.space.Reset()
 		c := o.comparison(st)
 		found := c.compared(d)
-		if st.name != h.Stage {
+		if st.name != h.Stage || c.rewritten() { // a hop shows the packet as it is when it is lost, not as it came
 			if found != bdd.False && c.writes {
 				return true
 			}
