@@ -79,7 +79,7 @@ func (h *healer) foreseen(checks []Check) {
 }
 
 func (h *healer) judgeAll(s *schema.State, rely bool) []CheckResult {
-	w := trace.New(s)
+	w := h.walk(s)
 	out := make([]CheckResult, len(h.r.Goals))
 	for i := range h.r.Goals {
 		out[i] = h.judge(w, s, &h.r.Goals[i], rely)

@@ -31,9 +31,15 @@ func opening(o trace.Opening) string { return fmt.Sprintf("%s (such as %s)", o, 
 // over is a walker over the state at hand.
 func (h *healer) over() *trace.Walker {
 	if h.walker == nil {
-		h.walker = trace.New(h.state)
+		h.walker = h.walk(h.state)
 	}
 	return h.walker
+}
+
+// walk makes a walker over a state like those before.
+func (h *healer) walk(s *schema.State) *trace.Walker {
+	h.walked = h.walked.With(s)
+	return h.walked
 }
 
 // opened lists what the whole plan lets through beside what the file asks for.
@@ -47,7 +53,7 @@ func (h *healer) opened(ordered []*draft) []string {
 			return []string{"what the plan lets through cannot be told: " + err.Error()}
 		}
 	}
-	sets, err := trace.Opened(trace.New(h.r.live), trace.New(after), h.asked())
+	sets, err := trace.Opened(h.walk(h.r.live), h.walk(after), h.asked())
 	if err != nil {
 		return []string{"what the plan lets through cannot be told: " + err.Error()}
 	}

@@ -13,6 +13,7 @@ import (
 // healer looks for remedies against foreign rules: it keeps the state as it will be once the steps found so far are made.
 type healer struct {
 	walker     *trace.Walker // over state; nil when that has changed
+	walked     *trace.Walker // the last one made, over whatever state
 	r          *resolved
 	state      *schema.State // without rules of ours in foreign tables, but with every remedy found now
 	remedies   []*draft
@@ -231,7 +232,7 @@ func (h *healer) against(r road, res trace.Result) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	w := trace.New(after)
+	w := h.walk(after)
 	if again := w.Walk(res.Flow); again.Decider != nil && samePlace(again.Decider, res.Decider) {
 		return "the packet would still die there: " + again.Decider.Packet, nil
 	}

@@ -84,7 +84,21 @@ type device struct {
 }
 
 // New indexes a state for many walks.
-func New(s *schema.State) *Walker {
+func New(s *schema.State) *Walker { return build(s, nil) }
+
+// With makes a Walker over another state. It shares the tables that are the same object in both, which is most of the work
+// where states differ in a rule. A nil Walker shares nothing.
+func (w *Walker) With(s *schema.State) *Walker {
+	ready := map[*schema.Table]*table{}
+	if w != nil {
+		for _, t := range w.tables {
+			ready[t.t] = t
+		}
+	}
+	return build(s, ready)
+}
+
+func build(s *schema.State, ready map[*schema.Table]*table) *Walker {
 	w := &Walker{state: s, devices: map[string]*device{}, ingress: map[string][][]entry{}, egress: map[string][][]entry{}, blind: s.Blind}
 	for l := range schema.Each[*schema.Link](s) {
 		w.devices[l.Name] = newDevice(s, l)
@@ -107,7 +121,10 @@ func New(s *schema.State) *Walker {
 	w.readNeighbours()
 	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
 	for t := range schema.Each[*schema.Table](s) {
-		ct := compileTable(t)
+		ct := ready[t]
+		if ct == nil {
+			ct = compileTable(t)
+		}
 		w.tables = append(w.tables, ct)
 		w.looksAtMACs = w.looksAtMACs || ct.looksAtMACs
 	}
