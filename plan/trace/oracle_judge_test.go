@@ -119,10 +119,11 @@ func comparable4(as string, loose bool) string {
 	return src + " > " + dst
 }
 
-// picksPorts tells whether a ruleset leaves ports to the kernel.
+// picksPorts tells whether a ruleset leaves ports to the kernel: by what a rule says, and where a rule writes ports into packets
+// that are translated afterwards.
 func (r ruleset) picksPorts() bool {
 	for _, p := range r {
-		for _, word := range []string{"masquerade to :", "random", "--to-ports 21-", "-j MASQUERADE --to-ports"} {
+		for _, word := range []string{"masquerade to :", "random", "--to-ports 21-", "-j MASQUERADE --to-ports", "sport set", "dport set"} {
 			if strings.Contains(p.text, word) {
 				return true
 			}
