@@ -298,6 +298,8 @@ func (t *table) shape(o *op, e *schema.Expr, hasD bool) {
 		}
 	case "ct":
 		switch {
+		case (e.Write || e.DReg == 0 && o.has&1 != 0) && e.Key == "zone": // tells apart connections that are one here
+			o.code = opUnmodelled
 		case e.Write || e.DReg == 0 && o.has&1 != 0:
 			o.code = opCTSet
 		default:

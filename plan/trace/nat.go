@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"encoding/binary"
 	"net/netip"
 	"strings"
 
@@ -203,6 +204,7 @@ func (r *sweep) applyNAT(source bool) {
 		return
 	}
 	n := p.alen()
+	defer r.checksums(r.endsOf())
 	if source {
 		p.src().merge(r.x.Space, on, from.at(tupleDst, n))
 	} else {
@@ -227,6 +229,52 @@ type mapping struct {
 	pmax   cells
 	random bool
 	name   string
+}
+
+// endsOf copies what NAT may change: addresses, and ports where there are any.
+func (r *sweep) endsOf() []cells {
+	p := &r.p
+	ends := []cells{r.copyOf(p.src()), r.copyOf(p.dst())}
+	if p.hasPorts() {
+		ends = append(ends, r.copyOf(p.sport()), r.copyOf(p.dport()))
+	}
+	return ends
+}
+
+// checksums follow what NAT has changed (RFC 1624); they are unknown where that, or what they were, is.
+func (r *sweep) checksums(was []cells) {
+	p := &r.p
+	is := r.endsOf()
+	if !p.v6 {
+		r.checksum(p.image.at(netOff+10, 2), was[:2], is[:2])
+	}
+	at, ok := map[uint8]int{protoTCP: 16, protoUDP: 6, protoLite: 6, protoDCCP: 6, protoICMPv6: 2}[p.proto]
+	if !ok || p.trans+at+2 > imageCells {
+		return // ICMP's does not cover the addresses
+	}
+	sum := p.image.at(p.trans+at, 2)
+	if p.proto == protoUDP && sum.known() && sum.b[0] == 0 && sum.b[1] == 0 {
+		return // none
+	}
+	r.checksum(sum, was, is)
+}
+
+func (r *sweep) checksum(sum cells, was, is []cells) {
+	n, known := uint32(^binary.BigEndian.Uint16(sum.b)), sum.known()
+	for i := range was {
+		known = known && was[i].known() && is[i].known()
+		for k := 0; k < was[i].len(); k += 2 {
+			n += uint32(^binary.BigEndian.Uint16(was[i].b[k:])) + uint32(binary.BigEndian.Uint16(is[i].b[k:]))
+		}
+	}
+	if !known {
+		r.blur(sum, "checksum after NAT")
+		return
+	}
+	for n > 0xffff {
+		n = n>>16 + n&0xffff
+	}
+	sum.put(binary.BigEndian.AppendUint16(nil, ^uint16(n)))
 }
 
 // nat runs nat, masq, redir and netmap for the packets in live: it sets up the mapping and accepts. It gives what is left
