@@ -118,11 +118,11 @@ func (h *healer) askedBy(g *schema.Goal) []trace.Asked {
 		req.V4, req.V6 = true, true
 	}
 	if g.Via == nil {
-		return onWay(g.From.Kind, g.To.Kind, req)
+		return h.onWay(g, req)
 	}
 	// A forward serves whoever asks the host: other networks of the file too.
 	req.IIF, req.Src = trace.Names{}, nil
-	out := onWay(g.From.Kind, g.To.Kind, req)
+	out := h.onWay(g, req)
 	via := req // before its destination is translated
 	via.Dst, via.Proto, via.DPort, via.OIF = nil, g.Via.Proto, []schema.PortRange{g.Via.Ports}, trace.Names{}
 	for _, hook := range []string{"prerouting", "bridge prerouting", "bridge input", "output"} {
@@ -169,39 +169,113 @@ func (h *healer) names(e schema.Endpoint) trace.Names {
 }
 
 // onWay gives the hooks that a goal's packets pass, with the packets as they are there, and those of their answers.
-func onWay(from, to string, req trace.Box) []trace.Asked {
+func (h *healer) onWay(g *schema.Goal, req trace.Box) []trace.Asked {
+	from, to := g.From.Kind, g.To.Kind
 	ans := trace.Box{
 		V4: req.V4, V6: req.V6, IIF: req.OIF, OIF: req.IIF, Src: req.Dst, Dst: req.Src, Proto: req.Proto, SPort: req.DPort, DPort: req.SPort,
 		CT: ctAnswers, Exact: true,
 	}
 	var out []trace.Asked
-	add := func(hook string, b trace.Box) {
-		switch hook {
-		case "prerouting", "input":
-			b.OIF = trace.Names{}
-		case "output", "postrouting":
-			b.IIF = trace.Names{}
+	add := func(hook string, b trace.Box, sender, receiver schema.Endpoint) {
+		if hook == "prerouting" { // whom they are for is known by their destination only
+			b.Dst = h.places(receiver, b.Dst)
 		}
 		bridged := b
-		bridged.IIF, bridged.OIF = trace.Names{}, trace.Names{} // ports, not bridges
+		bridged.IIF, bridged.OIF = h.ports(sender), h.ports(receiver)
+		if hook == "input" && receiver.Kind != "host" {
+			bridged.Dst = h.places(receiver, b.Dst)
+		}
+		switch hook {
+		case "prerouting", "input":
+			b.OIF, bridged.OIF = trace.Names{}, trace.Names{}
+		case "output", "postrouting":
+			b.IIF, bridged.IIF = trace.Names{}, trace.Names{}
+		}
 		out = append(out, trace.Asked{Hook: hook, Box: b}, trace.Asked{Hook: "bridge " + hook, Box: bridged})
+	}
+	both := func(there, back string) {
+		add(there, req, g.From, g.To)
+		add(back, ans, g.To, g.From)
 	}
 	isHost := func(kind string) bool { return kind == "host" || kind == "any" }
 	if isHost(to) {
-		add("input", req)
-		add("output", ans)
+		both("input", "output")
 	}
 	if isHost(from) {
-		add("output", req)
-		add("input", ans)
+		both("output", "input")
 	}
 	if from != "host" && to != "host" {
-		add("forward", req)
-		add("forward", ans)
+		both("forward", "forward")
 	}
-	for _, hook := range []string{"prerouting", "postrouting"} {
-		add(hook, req)
-		add(hook, ans)
-	}
+	both("prerouting", "prerouting")
+	both("postrouting", "postrouting")
 	return slices.Clip(out)
+}
+
+// ports are the ports of an end's bridge; any where it has none.
+func (h *healer) ports(e schema.Endpoint) trace.Names {
+	dev := l3Device(e, h.r)
+	if e.Kind != "network" && e.Kind != "guest" || dev == "" {
+		return trace.Names{}
+	}
+	names := []string{dev}
+	for l := range schema.Each[*schema.Link](h.state) {
+		if l.Master != nil && *l.Master == dev {
+			names = append(names, l.Name)
+		}
+	}
+	return trace.Names{List: names}
+}
+
+// mostHostAddresses bounds the addresses that are taken out of "everywhere else".
+const mostHostAddresses = 64
+
+// places are the addresses of an end that packets are for: of the outside, all but the host's own.
+func (h *healer) places(e schema.Endpoint, have []netip.Prefix) []netip.Prefix {
+	switch {
+	case e.Kind == "network":
+		out := e.Prefixes
+		for a := range schema.Each[*schema.Address](h.state) {
+			out = without(out, a.Prefix.Addr())
+		}
+		return out
+	case e.Kind != "outside":
+		if len(e.Prefixes) > 0 {
+			return e.Prefixes
+		}
+		return have
+	case len(h.elsewhere) > 0:
+		return h.elsewhere
+	}
+	out := []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
+	own := h.layout(h.r.live).host
+	if len(own) > mostHostAddresses { // too many to tell apart: nothing is taken for asked for
+		out = []netip.Prefix{netip.MustParsePrefix("255.255.255.255/32")}
+	} else {
+		for _, l := range []*schema.State{h.r.live, h.state} {
+			for a := range schema.Each[*schema.Address](l) {
+				out = without(out, a.Prefix.Addr())
+			}
+		}
+	}
+	h.elsewhere = out
+	return out
+}
+
+// without takes an address out of prefixes.
+func without(from []netip.Prefix, a netip.Addr) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range from {
+		if !p.Contains(a) {
+			out = append(out, p)
+			continue
+		}
+		for bits := p.Bits() + 1; bits <= a.BitLen(); bits++ { // the other half, each time
+			b := a.AsSlice()
+			b[(bits-1)/8] ^= 0x80 >> ((bits - 1) % 8)
+			other, _ := netip.AddrFromSlice(b)
+			out = append(out, netip.PrefixFrom(other, bits).Masked())
+		}
+	}
+	return out
 }

@@ -34,6 +34,9 @@ func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 func (h *healer) sides(s *schema.State, e schema.Endpoint, v6 bool) []side {
 	switch e.Kind {
 	case "prefix":
+		if own := prefixesOf(e, v6); e.Device == "" && len(own) == 1 && own[0].IsSingleIP() && h.layout(s).host[own[0].Addr()] {
+			return []side{{host: true, ends: []end{{set: own}}}}
+		}
 		return h.prefixSides(s, prefixesOf(e, v6), e.Device)
 	case "any":
 		out := []side{{host: true, ends: []end{{}}}}

@@ -22,6 +22,7 @@ type healer struct {
 	given      map[string]bool       // culprits that no remedy may touch, for one goal and at all
 	marked     []*schema.ForeignRule // rules of earlier remedies that stand
 	grants     grants                // the same, kept by managers
+	elsewhere  []netip.Prefix        // every address but the host's own, once asked for
 	askedFor   []trace.Asked         // what the file asks for, once somebody wants to know
 	relied     map[schema.Ref]bool   // objects that decided a goal
 	layouts    map[*schema.State]*layout
@@ -425,6 +426,9 @@ func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goa
 
 // accepts are the narrowest rules that let the blocked packet's part of the goal through the culprit's hook.
 func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
+	if c.table.Compat && c.table.Family != "ip" && c.table.Family != "ip6" {
+		return nil // of ebtables and arptables: not written yet
+	}
 	reply := res.Half == "reply"
 	in, out := h.devices(g, res, c.table)
 	base := accept{address: g.Address}

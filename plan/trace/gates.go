@@ -125,6 +125,15 @@ func (c *comparison) real(side int, pc bdd.Node) bdd.Node {
 			pc = x.Diff(pc, alt.is(x, len(alt.devs))) // there is no other
 		}
 	}
+	if c.st.bridged {
+		for _, alt := range c.alternatives(w) {
+			for i, d := range alt.devs {
+				if w.devices[d.name] == d && !d.bridge && (d.master == nil || !d.master.bridge) {
+					pc = x.Diff(pc, alt.is(x, i)) // no bridge sees it
+				}
+			}
+		}
+	}
 	if c.st.hook != forward || c.st.bridged || pc == bdd.False {
 		return pc
 	}

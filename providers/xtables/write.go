@@ -24,6 +24,9 @@ func (p *Provider) Do(ctx context.Context, c schema.Change) error {
 	if !ok {
 		return fmt.Errorf("%s %s: iptables-legacy tables are read only; single rules are written: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
 	}
+	if f.Family != "ip" && f.Family != "ip6" {
+		return fmt.Errorf("%s %s: rules of %s are not written by iptables: %w", c.Verb(), c.Ref, f.Family, errors.ErrUnsupported)
+	}
 	if c.Before != nil && c.After != nil {
 		return fmt.Errorf("%s %s: a rule is added or deleted, never changed: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
 	}
