@@ -35,6 +35,10 @@ func inHost(t *testing.T, setup string, test func(h *host)) {
 		}
 		defer p.Close()
 		h := &host{t, p}
+		// Duplicate address detection ends a second or two later, and routes come with its end.
+		if err := setSysctl("net/ipv6/conf/default/accept_dad", "0"); err != nil {
+			t.Fatal(err)
+		}
 		h.ip(setup)
 		h.settle()
 		test(h)
