@@ -1,0 +1,130 @@
+package plan
+
+import (
+	"net/netip"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// accepts are the narrowest rules that let the blocked packet's part of the goal through the culprit's hook.
+func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
+	if c.table.Compat && c.table.Family != "ip" && c.table.Family != "ip6" {
+		return nil // of ebtables and arptables: not written yet
+	}
+	reply := res.Half == "reply"
+	in, out := h.devices(g, res, c.table)
+	base := accept{address: g.Address}
+	switch c.base.Hook {
+	case "forward":
+		base.in, base.out = in, out
+	case "input", "prerouting", "ingress":
+		base.in = in
+	case "output", "postrouting", "egress":
+		base.out = out
+	default:
+		return nil
+	}
+	switch {
+	case !tracked(c):
+	case reply || res.Half == "established":
+		base.state = ctEstablished
+	case g.Via != nil && c.base.Hook == "forward":
+		base.state = ctDNAT
+	}
+	v6 := res.Flow.Dst.Is6()
+	if (c.base.Hook == "prerouting" || c.base.Hook == "ingress") && g.Via != nil && !reply {
+		return beforeDNAT(base, g, res.Flow, v6)
+	}
+	return spread(base, g, v6, reply)
+}
+
+// devices are the interfaces that a table's rules see a packet of the blocked half come in and go out by: those of layer 3
+// for the IP families, a bridge's ports for the bridge family. A netdev chain sees its own device only.
+func (h *healer) devices(g *schema.Goal, res trace.Result, t *schema.Table) (in, out string) {
+	switch t.Family {
+	case "netdev":
+		return "", ""
+	case "bridge":
+		in, out = h.port(res.Flow.From), h.port(res.Flow.To)
+	default:
+		in, out = l3Device(g.From, h.r), l3Device(g.To, h.r)
+	}
+	if res.Half == "reply" {
+		in, out = out, in
+	}
+	return in, out
+}
+
+// port is the name if it is a bridge's port: a bridge itself stands for ports that are not known.
+func (h *healer) port(name string) string {
+	if l := h.state.Link(name); l != nil && l.Type == "bridge" {
+		return ""
+	}
+	return name
+}
+
+// tracked tells whether a chain's rules know the connection of a packet: chains of IP behind conntrack's look at it.
+func tracked(c culprit) bool {
+	return c.table.Family != "bridge" && c.table.Family != "netdev" && c.base.Hook != "ingress" && c.base.Hook != "egress" && c.base.Priority >= prioConntrack
+}
+
+// prioConntrack is NF_IP_PRI_CONNTRACK (include/uapi/linux/netfilter_ipv4.h).
+const prioConntrack = -200
+
+// beforeDNAT is a forward as it comes in: to the host's own address and port.
+func beforeDNAT(base accept, g *schema.Goal, f trace.Flow, v6 bool) []accept {
+	var out []accept
+	for _, src := range prefixesOf(g.From, v6) {
+		a := base
+		a.src, a.dst, a.proto, a.dport = src, netip.PrefixFrom(f.Dst, f.Dst.BitLen()), g.Via.Proto, g.Via.Ports
+		out = append(out, a)
+	}
+	return out
+}
+
+// spread makes one accept for each pair of prefixes and each port range of the goal.
+func spread(base accept, g *schema.Goal, v6, reply bool) []accept {
+	var out []accept
+	ports := g.Service.Ports
+	if len(ports) == 0 {
+		ports = []schema.PortRange{{}}
+	}
+	for _, src := range prefixesOf(g.From, v6) {
+		for _, dst := range prefixesOf(g.To, v6) {
+			for _, p := range ports {
+				a := base
+				a.src, a.dst, a.proto, a.dport = src, dst, g.Service.Proto, p
+				if reply {
+					a.src, a.dst, a.sport, a.dport = dst, src, p, schema.PortRange{}
+				}
+				out = append(out, a)
+			}
+		}
+	}
+	return out
+}
+
+func prefixesOf(e schema.Endpoint, v6 bool) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range e.Prefixes {
+		if p.Addr().Is6() == v6 {
+			out = append(out, p)
+		}
+	}
+	if len(e.Prefixes) == 0 {
+		return []netip.Prefix{{}}
+	}
+	return out
+}
+
+// l3Device is the interface that iptables and nft see for an endpoint: the bridge, never its port.
+func l3Device(e schema.Endpoint, r *resolved) string {
+	if e.Device != "" {
+		return e.Device
+	}
+	if n := r.network(e.Address); n != nil {
+		return n.Device
+	}
+	return ""
+}

@@ -1,0 +1,242 @@
+package plan
+
+import (
+	"fmt"
+
+	"github.com/vmnet/vmnet/plan/sim"
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// road is one way to let the blocked packets of a goal through.
+type road struct {
+	title  string
+	drafts []*draft
+	// closed says why it is not to be taken; "" for a road that is open.
+	closed string
+	// answers are packets that taking it lets through beside the declared flows though they have the form of their answers;
+	// the title says so.
+	answers []trace.Asked
+}
+
+// choose takes a road by the law of the least opening: the first that is open and lets nothing through that the file does
+// not ask for. The fixes tell the roads not taken, with the reason.
+func (h *healer) choose(roads []road, res trace.Result) ([]*draft, []Fix, error) {
+	var chosen []*draft
+	var fixes []Fix
+	for _, r := range roads {
+		f := Fix{Title: r.title, WhyNot: r.closed}
+		switch {
+		case f.WhyNot != "":
+		case chosen != nil:
+			f.WhyNot = "not needed: the chosen road opens nothing else"
+		default:
+			var err error
+			if f.WhyNot, err = h.against(r, res); err != nil {
+				return nil, nil, err
+			}
+			if f.Chosen = f.WhyNot == ""; f.Chosen {
+				chosen = r.drafts
+			}
+		}
+		fixes = append(fixes, f)
+	}
+	return chosen, fixes, nil
+}
+
+// against says why an open road is not to be taken: it does not help, or lets through what nobody asked for. "" for neither.
+func (h *healer) against(r road, res trace.Result) (string, error) {
+	after, err := h.with(r.drafts)
+	if err != nil {
+		return "", err
+	}
+	w := h.walk(after)
+	if again := w.Walk(res.Flow); again.Decider != nil && samePlace(again.Decider, res.Decider) {
+		return "the packet would still die there: " + again.Decider.Packet, nil
+	}
+	return h.opens(r, w), nil
+}
+
+// with is the state as drafts would make it.
+func (h *healer) with(drafts []*draft) (*schema.State, error) {
+	s := h.state.Clone()
+	for _, d := range drafts {
+		if standing := s.Get(d.change.Ref); standing != nil && d.change.Before == nil { // found by an earlier remedy, further down
+			if err := sim.Do(s, schema.Change{Ref: d.change.Ref, Before: standing}); err != nil {
+				return nil, fmt.Errorf("foresee %s elsewhere: %w", standing, err)
+			}
+		}
+		if err := sim.Do(s, d.change); err != nil {
+			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
+		}
+	}
+	return s, nil
+}
+
+// samePlace tells whether two hops are the same rule or policy, wherever it has moved to in its chain.
+func samePlace(a, b *trace.Hop) bool {
+	return a.Half == b.Half && a.Ref == b.Ref && a.Chain == b.Chain && a.Text == b.Text && (a.Rule < 0) == (b.Rule < 0)
+}
+
+// roads lists the ways to let a goal's packets past a culprit, the best first: through the owner's door, deleting the
+// rule, an exception in front of it; and those that are never taken, with the reason.
+func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
+	owner, sig := ownerOf(h.state, c.table, c.chain, c.rule)
+	roads := []road{{title: "an accept in a table of our own", closed: "an accept ends only its own base chain: it cannot undo a drop in another"}}
+	if c.rule == nil {
+		roads = append(roads, road{title: "set the policy to accept", closed: "it would let through everything else that the policy stops"})
+	}
+	report := func(why string) []road {
+		return append(roads, road{title: "change it at its owner " + owner.Name, closed: why})
+	}
+	switch {
+	case h.r.Settings.Foreign == "report":
+		return report(`foreign = "report" in the vmnet block: rules of others are only named`)
+	case sig.control:
+		return report(fmt.Sprintf("%s is a privacy or security control: it is named, never opened; its own way is %s", owner.Name, sig.hint))
+	}
+	acc := h.accepts(g, res, c)
+	if len(acc) == 0 {
+		return report("no rule could be written that lets exactly this flow through")
+	}
+	if user := dockerUser(c); user != nil {
+		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
+		if sig.owner != "libvirt" { // whose chains may come before that
+			return roads
+		}
+	}
+	if sig.owner == "libvirt" {
+		return append(roads, h.libvirtDoor(g, c, acc)...)
+	}
+	if sig.owner == schema.ManagerUFW {
+		return append(roads, h.ufwDoor(g, c, acc)...)
+	}
+	if sig.owner == schema.ManagerFirewalld {
+		return append(roads, h.firewalldDoor(g, c, acc)...)
+	}
+	if sig.owner != "" && sig.owner != "docker" {
+		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.ownWay(h.state, c, acc)))
+	}
+	if !tracked(c) && res.Half != "request" {
+		return append(roads, h.untracked(g, c, acc)...)
+	}
+	if c.rule != nil {
+		return append(roads, h.ownerless(g, c, acc)...)
+	}
+	return append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy", drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
+}
+
+// untracked are the roads for answers where no connection is known: who has the addresses and ports of one passes for one.
+func (h *healer) untracked(g *schema.Goal, c culprit, acc []accept) []road {
+	at := c.index
+	if c.rule == nil {
+		at = len(c.chain.Rules)
+	}
+	r := road{
+		title:  "an exception for the answers, told by their addresses and ports alone: connections are not known at this place",
+		drafts: h.exceptions(c, acc, at, g),
+	}
+	for _, a := range acc {
+		r.answers = append(r.answers, a.asked(c))
+	}
+	if c.rule == nil {
+		return []road{r}
+	}
+	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
+	if why := h.notGoverned(c); why != "" {
+		del.closed = "it blocks more than the file asks for: " + why
+	}
+	return []road{del, r}
+}
+
+// ownerless deletes a rule that nobody owns, or puts an exception in front of it.
+func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept) []road {
+	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
+	if why := h.notGoverned(c); why != "" {
+		del.closed = "it blocks more than the file asks for: " + why
+	}
+	if box := trace.BoxOf(c.table, c.rule); c.base.Hook == "input" && len(box.SPort) > 0 && box.CT == 0 {
+		del.title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
+		del.answers = []trace.Asked{{Hook: c.base.Hook, Box: box}}
+	}
+	return []road{del, {title: "an exception in front of it for exactly these flows", drafts: h.exceptions(c, acc, c.index, g)}}
+}
+
+func (h *healer) deletion(g *schema.Goal, c culprit) []*draft {
+	f := schema.RuleAt(c.table, c.chain, c.index)
+	d := newDraft(f, nil)
+	d.address, d.because = g.Address, fmt.Sprintf("it blocks what %s asks for: %s", g.Address, g.Name)
+	d.undo = fmt.Sprintf("put the rule back at its place, number %d of chain %s", c.index+1, c.chain.Name)
+	return []*draft{d}
+}
+
+// exceptions puts accepts into the culprit's own chain, in front of the position.
+func (h *healer) exceptions(c culprit, acc []accept, at int, g *schema.Goal) []*draft {
+	var out []*draft
+	next := nextText(c.chain, at)
+	for _, a := range acc {
+		d := h.insert(c.table, c.chain, a.rule(c.table), at, next, g)
+		if c.rule != nil {
+			d.front = c.rule.Text
+		}
+		out = append(out, d)
+		at++
+	}
+	return out
+}
+
+// nextText is the rule that stands at a position, "" at the end of the chain.
+func nextText(c *schema.Chain, at int) string {
+	if at < len(c.Rules) {
+		return c.Rules[at].Text
+	}
+	return ""
+}
+
+func (h *healer) insert(t *schema.Table, c *schema.Chain, rule schema.Rule, at int, next string, g *schema.Goal) *draft {
+	f := &schema.ForeignRule{
+		Family: t.Family, Table: t.Name, Chain: c.Name, Legacy: t.Legacy, ByTool: t.Legacy || t.Compat,
+		Rule: rule, Index: at, Next: next,
+	}
+	d := newDraft(nil, f)
+	d.address, d.because = g.Address, fmt.Sprintf("%s asks for it: %s", g.Address, g.Name)
+	d.undo = "delete the rule by its comment and full specification"
+	return d
+}
+
+// dockerUser is the chain Docker leaves to others, when the culprit is one that it overrules: the base chain's policy, or a
+// rule that comes after the jump to it.
+func dockerUser(c culprit) *schema.Chain {
+	user := c.table.Chain("DOCKER-USER")
+	if user == nil || c.base.Hook != "forward" || c.chain == user {
+		return nil
+	}
+	for i, r := range c.base.Rules {
+		if c.chain == c.base && c.rule != nil && i >= c.index {
+			return nil
+		}
+		for _, e := range r.Exprs {
+			if e.Verdict != nil && (e.Verdict.Chain == "DOCKER-USER" || jumpsTo(c.table, c.table.Chain(e.Verdict.Chain), "DOCKER-USER", 0)) {
+				return user
+			}
+		}
+	}
+	return nil
+}
+
+func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goal) []*draft {
+	at := 0
+	for at < len(user.Rules) {
+		if _, ours := schema.Mark(user.Rules[at].Comment); !ours {
+			break
+		}
+		at++
+	}
+	next := nextText(user, at)
+	var out []*draft
+	for _, a := range acc {
+		out = append(out, h.insert(c.table, user, a.rule(c.table), at, next, g))
+		at++
+	}
+	return out
+}
