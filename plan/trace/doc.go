@@ -44,7 +44,7 @@
 // Rules that a frame meets while it bears an 802.1Q tag, spanning trees of groups of VLANs, VRFs, Open vSwitch, macvtap
 // guests, rules for ARP, queues to programs and unknown targets: where a packet meets one of them the answer is Depends. A
 // bond is one link: which of its slaves carries a packet is not asked. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
-// flow tables, clashes of NAT with connections that exist, the source port that NAT picks for a packet whose ports a rule wrote), legacy ebtables, and the neighbour discovery of IPv6: a rule
+// flow tables, clashes of NAT with connections that exist), legacy ebtables, and the neighbour discovery of IPv6: a rule
 // that drops its ICMPv6 messages, and nothing else, is not found.
 //
 // # Why

@@ -24,6 +24,7 @@ var (
 	shrinkFor = flag.Duration("oracle.shrink", 15*time.Second, "how long a disagreement is made smaller")
 	noOpen    = flag.Bool("oracle.wrong", false, "look for what is wrong only, not for what is unknown")
 	goOn      = flag.Bool("oracle.goon", false, "do not stop at the first disagreement")
+	onlySet   = flag.Int("oracle.only", -1, "the number of the one ruleset to be judged; -1 for all")
 )
 
 // seedOf is the seed of a run: a new one each time, unless it is given.
@@ -79,6 +80,9 @@ func (c *court) session(t *testing.T, kind trial, seed uint64, part, parts int) 
 	d := &docket{}
 	last := time.Now()
 	for i := part; i < kind.rulesets; i += parts {
+		if *onlySet >= 0 && i != *onlySet {
+			continue
+		}
 		g := &generator{r: rand.New(rand.NewPCG(seed, uint64(i))), dark: kind.dark}
 		about := fmt.Sprintf("seed %d, ruleset %d", seed, i)
 		if err := c.round(t, g, kind.each, about, d); err != nil {
@@ -117,7 +121,7 @@ func (c *court) round(t *testing.T, g *generator, each int, about string, d *doc
 			}
 		}
 	}()
-	if err := errors.Join(c.hello(), c.forget()); err != nil {
+	if err := c.fresh(); err != nil {
 		return err
 	}
 	s, err := c.state(t.Context())
@@ -181,7 +185,7 @@ func (c *court) still(ctx context.Context, set ruleset, q quarrel) (quarrel, boo
 	if err := c.exactly(set); err != nil {
 		return q, false
 	}
-	if err := errors.Join(c.forget(), c.hello()); err != nil {
+	if err := c.fresh(); err != nil {
 		return q, false
 	}
 	s, err := c.state(ctx)

@@ -119,11 +119,10 @@ func comparable4(as string, loose bool) string {
 	return src + " > " + dst
 }
 
-// picksPorts tells whether a ruleset leaves ports to the kernel: by what a rule says, and where a rule writes ports into packets
-// that are translated afterwards.
+// picksPorts tells whether a ruleset leaves ports to the kernel.
 func (r ruleset) picksPorts() bool {
 	for _, p := range r {
-		for _, word := range []string{"masquerade to :", "random", "--to-ports 21-", "-j MASQUERADE --to-ports", "sport set", "dport set"} {
+		for _, word := range []string{"masquerade to :", "random", "--to-ports 21-", "-j MASQUERADE --to-ports"} {
 			if strings.Contains(p.text, word) {
 				return true
 			}
@@ -205,10 +204,7 @@ func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (ou
 func (c *court) insist(s *shot, sy saying, loose bool) (*quarrel, error) {
 	var q *quarrel
 	for _, patience := range []int{4, 40, 200} {
-		if err := c.forget(); err != nil {
-			return nil, err
-		}
-		if err := c.hello(); err != nil {
+		if err := c.fresh(); err != nil {
 			return nil, err
 		}
 		seen, err := c.fire([]*shot{s}, patience)

@@ -73,7 +73,7 @@ func (c *court) regress(t *testing.T, file string) error {
 			return err
 		}
 	}
-	if err := errors.Join(c.forget(), c.hello()); err != nil {
+	if err := c.fresh(); err != nil {
 		return err
 	}
 	s, err := c.state(t.Context())

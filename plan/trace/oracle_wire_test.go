@@ -473,6 +473,10 @@ func (c *court) forget() error {
 	return netlink.ConntrackTableFlush(netlink.ConntrackTable)
 }
 
+// fresh makes the bridge know who is where, and conntrack know nobody: not even those greetings, for NAT picks another port
+// where a rule makes them look like what is sent next.
+func (c *court) fresh() error { return errors.Join(c.hello(), c.forget()) }
+
 // keep writes a case to the folder for cases that were found.
 func keep(dir, name, text string) error {
 	if dir == "" {
