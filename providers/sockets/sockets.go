@@ -45,7 +45,7 @@ func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindListe
 
 // Read returns the sockets. Several of one address and port (SO_REUSEPORT) are one Listener.
 func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
-	var found []socket
+	var found []Entry
 	for _, proto := range []string{"tcp", "udp"} {
 		for _, version := range []string{"", "6"} {
 			if err := ctx.Err(); err != nil {
@@ -65,11 +65,11 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	return listeners(found, owners), nil
 }
 
-func listeners(found []socket, owners map[uint64]string) []schema.Object {
+func listeners(found []Entry, owners map[uint64]string) []schema.Object {
 	byRef := map[schema.Ref]*schema.Listener{}
 	var all []schema.Object
 	for _, s := range found {
-		l := &schema.Listener{Proto: s.proto, Addr: s.local.Addr(), Port: s.local.Port(), Process: owners[s.inode]}
+		l := &schema.Listener{Proto: s.Proto, Addr: s.Local.Addr(), Port: s.Local.Port(), Process: owners[s.Inode]}
 		if old := byRef[l.Ref()]; old != nil {
 			if old.Process == "" {
 				old.Process = l.Process
@@ -82,14 +82,7 @@ func listeners(found []socket, owners map[uint64]string) []schema.Object {
 	return all
 }
 
-// socket is one line of a table.
-type socket struct {
-	proto string
-	local netip.AddrPort
-	inode uint64
-}
-
-func (p *Provider) table(proto, version string) ([]socket, error) {
+func (p *Provider) table(proto, version string) ([]Entry, error) {
 	f, err := os.Open(filepath.Join(p.proc, "thread-self/net", proto+version))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil // a kernel without IPv6
@@ -101,28 +94,39 @@ func (p *Provider) table(proto, version string) ([]socket, error) {
 	return parse(f, proto)
 }
 
-// Socket states of the fourth column (enum in include/net/tcp_states.h): TCP_LISTEN, and TCP_CLOSE of an unconnected
-// UDP socket.
+// State is that of a socket, as in the fourth column of /proc/net/tcp (enum in include/net/tcp_states.h).
+type State string
+
+// The states that matter here. Unconnected is that of a UDP socket (TCP_CLOSE).
 const (
-	stateListen      = "0A"
-	stateUnconnected = "07"
+	Established State = "01"
+	Unconnected State = "07"
+	Listening   State = "0A"
 )
 
-// parse reads /proc/net/tcp, tcp6, udp or udp6: a heading, then lines "sl local_address rem_address st … uid timeout
-// inode …" (Documentation/networking/proc_net_tcp.rst).
-func parse(r io.Reader, proto string) ([]socket, error) {
-	want := stateListen
-	if proto == "udp" {
-		want = stateUnconnected
-	}
-	var found []socket
+// Entry is a line of /proc/net/tcp, tcp6, udp or udp6. Addresses of IPv4 in IPv6 are IPv4.
+type Entry struct {
+	Proto       string // "tcp" or "udp"
+	Local, Peer netip.AddrPort
+	State       State
+	Inode       uint64
+}
+
+// Entries reads /proc/net/tcp, tcp6, udp or udp6: a heading, then lines "sl local_address rem_address st … uid timeout
+// inode …" (Documentation/networking/proc_net_tcp.rst). Sockets in other states than those asked for are left out.
+func Entries(r io.Reader, proto string, states ...State) ([]Entry, error) {
+	var found []Entry
 	lines := bufio.NewScanner(r)
 	for lines.Scan() {
 		f := strings.Fields(lines.Text())
-		if len(f) < 10 || f[0] == "sl" || f[3] != want {
+		if len(f) < 10 || f[0] == "sl" || !slices.Contains(states, State(f[3])) {
 			continue
 		}
 		local, err := endpoint(f[1])
+		if err != nil {
+			return nil, err
+		}
+		peer, err := endpoint(f[2])
 		if err != nil {
 			return nil, err
 		}
@@ -130,11 +134,19 @@ func parse(r io.Reader, proto string) ([]socket, error) {
 		if err != nil {
 			return nil, fmt.Errorf("inode %q: %w", f[9], err)
 		}
-		if local.Port() != 0 {
-			found = append(found, socket{proto, local, inode})
-		}
+		found = append(found, Entry{Proto: proto, Local: local, Peer: peer, State: State(f[3]), Inode: inode})
 	}
 	return found, lines.Err()
+}
+
+// parse reads the sockets of a table that wait for packets.
+func parse(r io.Reader, proto string) ([]Entry, error) {
+	want := Listening
+	if proto == "udp" {
+		want = Unconnected
+	}
+	found, err := Entries(r, proto, want)
+	return slices.DeleteFunc(found, func(e Entry) bool { return e.Local.Port() == 0 }), err
 }
 
 // endpoint reads "0100007F:1F90": the address in words of 32 bits in the machine's byte order, the port in hexadecimal.

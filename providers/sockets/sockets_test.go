@@ -85,7 +85,7 @@ func FuzzParse(f *testing.F) {
 	f.Fuzz(func(t *testing.T, table []byte) {
 		found, err := parse(bytes.NewReader(table), "tcp")
 		for _, s := range found {
-			if err == nil && (!s.local.IsValid() || s.local.Port() == 0) {
+			if err == nil && (!s.Local.IsValid() || s.Local.Port() == 0) {
 				t.Errorf("parse(%q) found %v", table, s)
 			}
 		}
