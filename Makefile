@@ -28,9 +28,9 @@ test: tools
 # on a machine that boots with systemd they would be switched on: there it is for you to decide, unless CI is set
 # (a container is the easy way).
 JUDGES     = nft iptables-nft iptables-legacy ip gcc qemu-system-x86_64 xz
-MANAGERS   = dockerd ufw firewalld dbus-daemon fail2ban-server libvirtd virsh dnsmasq
+MANAGERS   = dockerd ufw firewalld dbus-daemon fail2ban-server libvirtd virsh dnsmasq sshd ssh tmux
 JUDGE_PKG  = nftables iptables iproute2 gcc libc6-dev qemu-system-x86 xz-utils
-MANAGER_PKG = docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base
+MANAGER_PKG = docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base openssh-server openssh-client tmux
 # The kernel that some tests boot (qemu), kept in the user's cache.
 GUEST      = ./providers/hosttest/guest/fetch
 APT        = apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends

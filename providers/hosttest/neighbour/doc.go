@@ -1,4 +1,5 @@
-// Package neighbour runs real firewall managers beside vmnet in tests: firewalld, ufw, Docker, libvirt, fail2ban, one or all.
+// Package neighbour runs real firewall managers beside vmnet in tests: firewalld, ufw, Docker, libvirt, fail2ban, one or all;
+// and sshd, with real clients that log in from other machines of a world.
 //
 // Start is called inside world.InNewHost, and the neighbour then works on that host: its network, its /run, and an /etc and
 // /var of its own, as the packages ship them, whatever this machine has configured. Nothing of the machine changes, and all

@@ -52,6 +52,14 @@ var kinds = map[Name]kind{
 		daemon:   []string{"libvirtd"},
 		ready:    []string{"virsh", "-q", "-c", "qemu:///system", "net-list"},
 	},
+	SSHD: {
+		programs: []string{"sshd", "ssh-keygen"},
+		files:    sshFiles,
+		dirs:     []string{"/run/sshd"},
+		before:   []func(testing.TB){sshKeys, rootAlone},
+		daemon:   []string{"sshd", "-D", "-e", "-f", "/etc/ssh/sshd_config"},
+		ready:    []string{"grep", "-q", ":0016 .* 0A ", "/proc/thread-self/net/tcp"}, // listens on port 22
+	},
 	Fail2ban: {
 		programs: []string{"fail2ban-server", "fail2ban-client"},
 		files:    fail2banFiles,

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Name is that of a program that manages rules.
+// Name is that of a program that manages rules, or lets people in.
 type Name string
 
 // The neighbours.
@@ -21,6 +21,7 @@ const (
 	Docker    Name = "docker"
 	Libvirt   Name = "libvirt"
 	Fail2ban  Name = "fail2ban"
+	SSHD      Name = "sshd"
 )
 
 // Opts say how a neighbour is set up. The zero Opts are the package's own.
@@ -178,7 +179,7 @@ func require(t testing.TB, name string) {
 }
 
 // packages are the Debian packages that the neighbours come from.
-const packages = "docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base"
+const packages = "docker.io ufw firewalld dbus fail2ban libvirt-daemon-system libvirt-clients libvirt-daemon-driver-qemu dnsmasq-base openssh-server openssh-client tmux"
 
 func write(t testing.TB, path, content string) {
 	t.Helper()
