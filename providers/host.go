@@ -14,6 +14,7 @@ import (
 	"github.com/vmnet/vmnet/providers/files"
 	"github.com/vmnet/vmnet/providers/managers"
 	"github.com/vmnet/vmnet/providers/nft"
+	"github.com/vmnet/vmnet/providers/probe"
 	"github.com/vmnet/vmnet/providers/rtnl"
 	"github.com/vmnet/vmnet/providers/sockets"
 	"github.com/vmnet/vmnet/providers/sysctl"
@@ -166,6 +167,11 @@ func (h *Host) Do(ctx context.Context, c schema.Change) error {
 		return w.Do(ctx, c)
 	}
 	return fmt.Errorf("%s %s: nobody knows objects of kind %s: %w", c.Verb(), c.Ref, c.Ref.Kind, errors.ErrUnsupported)
+}
+
+// Probe sends real packets for goals, from the network namespace of the calling thread; see probe.Probe.
+func (*Host) Probe(ctx context.Context, goals []schema.Goal) []schema.ProbeResult {
+	return probe.Probe(ctx, goals)
 }
 
 // linkPrograms are the programs of links as chains at the hooks they are like. XDP comes before all, and of tc it is not sure whether it

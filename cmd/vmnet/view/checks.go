@@ -95,13 +95,13 @@ func (pg *page) status(s string) string {
 	return pg.paint(yellow, s)
 }
 
-// Checks is the answer of check as text: every goal against the live host, what fails first.
-func Checks(p *plan.Plan, o Options) string {
+// Checks is the answer of check as text: every goal against the live host, what fails first, then what real packets said.
+func Checks(p *plan.Plan, probes []schema.ProbeResult, o Options) string {
 	pg := &page{o: o}
 	if !p.Observation.Complete {
 		pg.para(0, yellow, "? "+blind(p))
 	}
-	for _, status := range []string{"fail", "depends", "unknown", "ok"} {
+	for _, status := range statuses {
 		for _, c := range p.Checks {
 			if c.Before.Status != status {
 				continue
@@ -117,11 +117,50 @@ func Checks(p *plan.Plan, o Options) string {
 		line = configName(p) + " expects nothing."
 	}
 	pg.raw(pg.paint(bold, line))
+	if probes != nil {
+		pg.blank()
+		pg.probes(probes)
+	}
 	return pg.String()
 }
 
-// ChecksJSON is the document of check: every goal with its verdict on the live host.
-func ChecksJSON(p *plan.Plan) ([]byte, error) {
+// statuses of goals, what fails first.
+var statuses = []string{"fail", "depends", "unknown", "ok"}
+
+// probes says what became of real packets.
+func (pg *page) probes(results []schema.ProbeResult) {
+	if len(results) == 0 {
+		pg.raw(pg.paint(bold, "Nothing was probed: no expectation says probe = true."))
+		return
+	}
+	held := 0
+	for _, status := range statuses {
+		for _, r := range results {
+			if r.Status != status {
+				continue
+			}
+			if status == "ok" {
+				held++
+			}
+			pg.raw(pad(pg.status(status), 9) + clean(goal(plan.Check{Goal: r.Goal})))
+			pg.para(9, plain, r.Why)
+			if status == "ok" {
+				pg.attempts(r.Attempts)
+			}
+		}
+	}
+	pg.raw(pg.paint(bold, fmt.Sprintf("%d of %d probed expectations hold by real packets from this host.", held, len(results))))
+}
+
+// attempts writes the packets of an expectation that held.
+func (pg *page) attempts(all []schema.ProbeAttempt) {
+	for _, a := range all {
+		pg.para(9, faint, fmt.Sprintf("%s, %d ms", a, a.Millis))
+	}
+}
+
+// ChecksJSON is the document of check: every goal with its verdict on the live host, and what real packets said where any were asked for.
+func ChecksJSON(p *plan.Plan, probes []schema.ProbeResult) ([]byte, error) {
 	type checkJSON struct {
 		Goal schema.Goal `json:"goal"`
 		plan.CheckResult
@@ -131,10 +170,11 @@ func ChecksJSON(p *plan.Plan) ([]byte, error) {
 		checks = append(checks, checkJSON{c.Goal, c.Before})
 	}
 	return encode(struct {
-		FormatVersion string           `json:"format_version"`
-		Host          plan.HostInfo    `json:"host"`
-		Observation   plan.Observation `json:"observation"`
-		Held          int              `json:"held"`
-		Checks        []checkJSON      `json:"checks"`
-	}{"1.0", p.Host, p.Observation, p.Summary.ChecksOKBefore, checks})
+		FormatVersion string               `json:"format_version"`
+		Host          plan.HostInfo        `json:"host"`
+		Observation   plan.Observation     `json:"observation"`
+		Held          int                  `json:"held"`
+		Checks        []checkJSON          `json:"checks"`
+		Probes        []schema.ProbeResult `json:"probes,omitempty"`
+	}{"1.1", p.Host, p.Observation, p.Summary.ChecksOKBefore, checks, probes})
 }

@@ -1,0 +1,30 @@
+package apply
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Prober sends real packets from the host: *providers.Host is one.
+type Prober interface {
+	// Probe returns a result for each goal, in their order. Goals of which no packet can be sent are "unknown", never "ok".
+	Probe(ctx context.Context, goals []schema.Goal) []schema.ProbeResult
+}
+
+// ProbesBroken names the goals whose packets got what the file wants before, and do not now. What proved nothing before, or could not be
+// sent, proves nothing afterwards either.
+func ProbesBroken(before, now []schema.ProbeResult) []string {
+	status := map[string]schema.ProbeResult{}
+	for _, r := range now {
+		status[goalKey(r.Goal)] = r
+	}
+	var out []string
+	for _, old := range before {
+		if r, ok := status[goalKey(old.Goal)]; ok && old.Status == "ok" && r.Status != "ok" {
+			out = append(out, fmt.Sprintf("%s (%s), by packets: %s", old.Goal.Address, old.Goal.Name, r.Why))
+		}
+	}
+	return out
+}
