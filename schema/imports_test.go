@@ -32,7 +32,6 @@ var floor = map[string]int{
 	"providers/sysctl":               2,
 	"providers/sockets":              1,
 	"providers/sessions":             2,
-	"providers/sockets":              2,
 	"providers/probe":                2,
 	"providers/files":                2,
 	"providers/managers":             2,
