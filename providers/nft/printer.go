@@ -8,7 +8,7 @@ import (
 )
 
 // printer writes the rules of one table as the tool of their owner prints them: iptables -S for tables of iptables-nft,
-// nft(8) elsewhere (nft -s: without the values of counters). What it cannot print in these terms it prints as bytecode,
+// ebtables-save for those of ebtables-nft, nft(8) elsewhere (nft -s: without the values of counters). What it cannot print in these terms it prints as bytecode,
 // which is never wrong.
 type printer struct {
 	table   *schema.Table
@@ -20,15 +20,26 @@ type printer struct {
 }
 
 func (p *printer) text(r *schema.Rule) string {
-	if p.table.Compat && (p.table.Family == "ip" || p.table.Family == "ip6") {
-		if text, ok := p.iptables(r); ok {
-			return text
-		}
+	if text, ok := p.spec(r); ok {
+		return text
 	}
 	if text, ok := p.nft(r); ok {
 		return text
 	}
 	return p.bytecode(r)
+}
+
+// spec is a rule as the tool that manages its table prints it.
+func (p *printer) spec(r *schema.Rule) (text string, ok bool) {
+	switch {
+	case !p.table.Compat:
+		return "", false
+	case p.table.Family == "ip", p.table.Family == "ip6":
+		return p.iptables(r)
+	case p.table.Family == "bridge":
+		return p.ebtables(r)
+	}
+	return "", false
 }
 
 // bytecode is the rule in the manner of nft --debug=netlink, matches and targets of iptables in their own words.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -249,7 +250,7 @@ func ebtMarkTarget(b blob) result {
 	exprs := []schema.Expr{meta("mark"), change, {Name: "meta", Key: "mark", SReg: 1, Write: true}}
 	verdicts := map[int32]string{-1: "accept", -2: "drop", -3: "continue", -4: "return"}
 	kind := verdicts[target|^0xf]
-	w.opt(false, "--mark-target", "%s", kind)
+	w.opt(false, "--mark-target", "%s", strings.ToUpper(kind))
 	if kind == "" {
 		return w.textOnly()
 	}
