@@ -33,6 +33,10 @@ const (
 
 // rule spells the accept for a table: as iptables prints it, or as nft does. The two forms do the same.
 func (a accept) rule(t *schema.Table) schema.Rule {
+	if t.Commentless() {
+		mark := schema.ChainMark(a.address)
+		return schema.Rule{Comment: mark, Text: a.ebtables(mark), Exprs: a.ebtExprs(mark)}
+	}
 	r := schema.Rule{Comment: "vmnet:" + a.address, Exprs: a.exprs(t)}
 	if t.Legacy || t.Compat {
 		r.Text = a.iptables(t.Family)

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
@@ -9,8 +10,8 @@ import (
 
 // accepts are the narrowest rules that let the blocked packet's part of the goal through the culprit's hook.
 func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
-	if c.table.Compat && c.table.Family != "ip" && c.table.Family != "ip6" {
-		return nil // of ebtables and arptables: not written yet
+	if c.table.Compat && c.table.Family == "arp" || c.table.Family == "bridge" && c.table.Name == "broute" {
+		return nil // arptables is not written; and to accept in broute says who carries a packet, not whether it passes
 	}
 	reply := res.Half == "reply"
 	in, out := h.devices(g, res, c.table)
@@ -54,6 +55,45 @@ func (h *healer) devices(g *schema.Goal, res trace.Result, t *schema.Table) (in,
 		in, out = out, in
 	}
 	return in, out
+}
+
+// widths are the accepts to try, the best first. In a bridge's chains those for a whole network do not say behind which ports
+// its guests are, for they come and go; where that would open more, those of the blocked packet's ports are left.
+func widths(g *schema.Goal, res trace.Result, c culprit, acc []accept) [][]accept {
+	if c.table.Family != "bridge" {
+		return [][]accept{acc}
+	}
+	from, to := g.From.Kind == "network", g.To.Kind == "network"
+	if res.Half == "reply" {
+		from, to = to, from
+	}
+	wide := slices.Clone(acc)
+	for i := range wide {
+		if from {
+			wide[i].in = ""
+		}
+		if to {
+			wide[i].out = ""
+		}
+	}
+	if slices.Equal(wide, acc) {
+		return [][]accept{acc}
+	}
+	return [][]accept{wide, acc}
+}
+
+// ofPorts says between which ports of a bridge accepts are; "" for any.
+func ofPorts(c culprit, acc []accept) string {
+	in, out := acc[0].in, acc[0].out
+	switch {
+	case c.table.Family != "bridge" || in == "" && out == "":
+		return ""
+	case out == "":
+		return " from port " + in
+	case in == "":
+		return " to port " + out
+	}
+	return " from port " + in + " to port " + out
 }
 
 // port is the name if it is a bridge's port: a bridge itself stands for ports that are not known.

@@ -168,7 +168,7 @@ func commands(c schema.Change) []string {
 	case *schema.Link:
 		return linkCommands(c, o)
 	case *schema.ForeignRule:
-		return []string{ruleCommand(c, o)}
+		return ruleCommands(c, o)
 	case *schema.Grant:
 		if c.After == nil {
 			return []string{o.Undo()}
@@ -222,6 +222,18 @@ func linkCommands(c schema.Change, l *schema.Link) []string {
 	return out
 }
 
+// ruleCommands are the command for a rule, and those for the chain that it brings along.
+func ruleCommands(c schema.Change, f *schema.ForeignRule) []string {
+	mark := f.MarkChain()
+	switch {
+	case mark == "":
+		return []string{ruleCommand(c, f)}
+	case c.After == nil:
+		return []string{ruleCommand(c, f), fmt.Sprintf("ebtables-nft -t %s -X %s, when nothing else leads there", f.Table, mark)}
+	}
+	return []string{fmt.Sprintf("ebtables-nft -t %s -N %s -P ACCEPT, unless it is there", f.Table, mark), ruleCommand(c, f)}
+}
+
 func ruleCommand(c schema.Change, f *schema.ForeignRule) string {
 	if !f.Legacy && !f.ByTool && !strings.HasPrefix(f.Rule.Text, "-") {
 		if c.After == nil {
@@ -229,9 +241,9 @@ func ruleCommand(c schema.Change, f *schema.ForeignRule) string {
 		}
 		return fmt.Sprintf("nft insert rule %s %s %s %s", f.Family, f.Table, f.Chain, f.Rule.Text)
 	}
-	tool := "iptables"
-	if f.Family == "ip6" {
-		tool = "ip6tables"
+	tool := map[string]string{"ip6": "ip6tables", "bridge": "ebtables-nft", "arp": "arptables-nft"}[f.Family]
+	if tool == "" {
+		tool = "iptables"
 	}
 	if f.Legacy {
 		tool += "-legacy"

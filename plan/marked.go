@@ -61,7 +61,7 @@ func sameRule(a, b *schema.ForeignRule) bool {
 	if a.Rule.Text == b.Rule.Text {
 		return true
 	}
-	if a.ByTool {
+	if a.ByTool && a.MarkChain() == "" {
 		return iptspec.Equal("-A "+a.Chain+" "+a.Rule.Text, "-A "+b.Chain+" "+b.Rule.Text)
 	}
 	return schema.RulesEqual(&a.Rule, &b.Rule)

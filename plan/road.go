@@ -117,13 +117,17 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if sig.owner != "" && sig.owner != "docker" {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.ownWay(h.state, c, acc)))
 	}
-	if !tracked(c) && res.Half != "request" {
-		return append(roads, h.untracked(g, c, acc)...)
+	for _, acc := range widths(g, res, c, acc) {
+		switch {
+		case !tracked(c) && res.Half != "request":
+			roads = append(roads, h.untracked(g, c, acc)...)
+		case c.rule != nil:
+			roads = append(roads, h.ownerless(g, c, acc)...)
+		default:
+			roads = append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy" + ofPorts(c, acc), drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
+		}
 	}
-	if c.rule != nil {
-		return append(roads, h.ownerless(g, c, acc)...)
-	}
-	return append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy", drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
+	return roads
 }
 
 // untracked are the roads for answers where no connection is known: who has the addresses and ports of one passes for one.
@@ -133,7 +137,7 @@ func (h *healer) untracked(g *schema.Goal, c culprit, acc []accept) []road {
 		at = len(c.chain.Rules)
 	}
 	r := road{
-		title:  "an exception for the answers, told by their addresses and ports alone: connections are not known at this place",
+		title:  "an exception for the answers, told by their addresses and ports alone: connections are not known at this place" + ofPorts(c, acc),
 		drafts: h.exceptions(c, acc, at, g),
 	}
 	for _, a := range acc {
@@ -159,7 +163,7 @@ func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept) []road {
 		del.title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
 		del.answers = []trace.Asked{{Hook: c.base.Hook, Box: box}}
 	}
-	return []road{del, {title: "an exception in front of it for exactly these flows", drafts: h.exceptions(c, acc, c.index, g)}}
+	return []road{del, {title: "an exception in front of it for exactly these flows" + ofPorts(c, acc), drafts: h.exceptions(c, acc, c.index, g)}}
 }
 
 func (h *healer) deletion(g *schema.Goal, c culprit) []*draft {

@@ -297,6 +297,7 @@ func TestNativeNFTables(t *testing.T) {
 		"bridge forward": `table bridge admin { chain fw { type filter hook forward priority 0; ip protocol tcp drop; }; }`,
 		"bridge input":   `table bridge admin { chain in { type filter hook input priority 0; ip saddr 10.20.0.11 drop; }; }`,
 		"bridge output":  `table bridge admin { chain out { type filter hook output priority 0; ip daddr 10.20.0.11 tcp dport 22 drop; }; }`,
+		"bridge port":    `table bridge admin { chain fw { type filter hook forward priority 0; iifname "vnet0" ether type ip drop; }; }`,
 		"bridge policy":  `table bridge admin { chain fw { type filter hook forward priority 0; policy drop; ether type arp accept; ip6 nexthdr icmpv6 accept; }; }`,
 		"egress":         `table netdev admin { chain out { type filter hook egress device "vnet0" priority 0; ip protocol tcp drop; }; }`,
 	}
@@ -337,21 +338,6 @@ func TestNoExactRemedy(t *testing.T) {
 			})
 		})
 	}
-}
-
-// TestEbtables: rules of ebtables-nft are named; iptables is never asked to write there.
-func TestEbtables(t *testing.T) {
-	on(t, twoGuests(), func(b *bed) {
-		b.apply(natLab)
-		before := b.sh("iptables-nft-save | grep -v '^#' || true")
-		b.sh("ebtables-nft -A FORWARD -p IPv4 --ip-proto tcp --ip-dport 80 -j DROP")
-		if p := b.plan(natLab); len(p.Findings) == 0 || !p.Empty() {
-			b.Errorf("want a finding and no step, got\n%s", steps(p))
-		}
-		if after := b.sh("iptables-nft-save | grep -v '^#' || true"); after != before {
-			b.Errorf("iptables has now\n%s", after)
-		}
-	})
 }
 
 func TestHostOnlyIsCutOff(t *testing.T) {

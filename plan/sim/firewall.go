@@ -93,11 +93,41 @@ func (h *host) deleteRule(f *schema.ForeignRule) error {
 	return h.atRule(f, func(c *schema.Chain, i int) { c.Rules = slices.Delete(c.Rules, i, i+1) })
 }
 
-func (h *host) deleteFirstRule(f *schema.ForeignRule) error {
+// insertByTool is insertRule, with the chain that bears the rule's mark where the tool knows no comments.
+func (h *host) insertByTool(f *schema.ForeignRule) error {
+	if name := f.MarkChain(); name != "" {
+		t, _ := h.Get(f.TableRef()).(*schema.Table)
+		if t != nil && t.Chain(name) == nil {
+			table := *t
+			table.Chains = append(slices.Clone(t.Chains), acceptChain(name))
+			h.put(&table)
+		}
+	}
+	return h.insertRule(f)
+}
+
+// acceptChain is a chain of ebtables without rules, whose policy is ACCEPT: as the kernel has it, a last rule.
+func acceptChain(name string) *schema.Chain {
+	return &schema.Chain{Name: name, Rules: []*schema.Rule{{
+		Text: "-j ACCEPT", Packets: new(uint64), Exprs: []schema.Expr{{Name: "counter"}, {Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}}},
+	}}}
+}
+
+// deleteByTool deletes a rule, and with it the chain that bears its mark when no other rule leads there.
+func (h *host) deleteByTool(f *schema.ForeignRule) error {
 	if f.Nth > 1 {
 		return fmt.Errorf("it is number %d of several that are alike, and iptables deletes the first: %w", f.Nth, errors.ErrUnsupported)
 	}
-	return h.deleteRule(f)
+	if err := h.deleteRule(f); err != nil {
+		return err
+	}
+	t, _ := h.Get(f.TableRef()).(*schema.Table)
+	if name := f.MarkChain(); name != "" && !t.Refers(name) {
+		table := *t
+		table.Chains = slices.DeleteFunc(slices.Clone(t.Chains), func(c *schema.Chain) bool { return c.Name == name })
+		h.put(&table)
+	}
+	return nil
 }
 
 func (h *host) replaceRule(f *schema.ForeignRule) error {

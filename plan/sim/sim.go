@@ -137,7 +137,7 @@ func (h *host) do(c schema.Change) error {
 	case schema.KindNftRule:
 		return split(c, h.insertRule, h.deleteRule, h.replaceRule)
 	case schema.KindXRule: // iptables replaces by number only, and deletes the first of those that are alike
-		return split(c, h.insertRule, h.deleteFirstRule, nil)
+		return split(c, h.insertByTool, h.deleteByTool, nil)
 	case schema.KindGrant:
 		return split(c, h.createGrant, h.deleteGrant, nil)
 	case schema.KindFile:

@@ -141,10 +141,25 @@ func (d *ruleDecoder) expressions(rule *schema.Rule, list []byte) error {
 		}
 	}
 	rule.Exprs = d.keep(rule.Exprs)
+	if rule.Comment == "" && !d.own && (d.family == "bridge" || d.family == "arp") {
+		rule.Comment = chainMark(rule.Exprs)
+	}
 	if parts != nil && d.lowered != nil {
 		d.lowered[rule] = parts
 	}
 	return a.err
+}
+
+// chainMark is the mark of ours that a rule bears as the name of the chain it jumps to, "" for none (schema.ChainMark).
+func chainMark(exprs []schema.Expr) string {
+	for i := range exprs {
+		if v := exprs[i].Verdict; v != nil && v.Kind == "jump" {
+			if _, ours := schema.Mark(v.Chain); ours {
+				return v.Chain
+			}
+		}
+	}
+	return ""
 }
 
 func splitExpression(b []byte) (name, data []byte, err error) {

@@ -17,15 +17,15 @@ import (
 // lockWait is how many seconds the tool waits for the lock that all iptables share (iptables(8), -w).
 const lockWait = 5
 
-// Do adds or deletes one rule through the iptables of its backend. It reads the chain first and refuses when it is not as
+// Do adds or deletes one rule through the iptables or ebtables of its backend. It reads the chain first and refuses when it is not as
 // c says.
 func (p *Provider) Do(ctx context.Context, c schema.Change) error {
 	f, ok := object(c).(*schema.ForeignRule)
 	if !ok {
 		return fmt.Errorf("%s %s: iptables-legacy tables are read only; single rules are written: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
 	}
-	if f.Family != "ip" && f.Family != "ip6" {
-		return fmt.Errorf("%s %s: rules of %s are not written by iptables: %w", c.Verb(), c.Ref, f.Family, errors.ErrUnsupported)
+	if f.Family != "ip" && f.Family != "ip6" && (f.Family != "bridge" || f.Legacy) {
+		return fmt.Errorf("%s %s: rules of %s are written neither by iptables nor by ebtables: %w", c.Verb(), c.Ref, f.Family, errors.ErrUnsupported)
 	}
 	if c.Before != nil && c.After != nil {
 		return fmt.Errorf("%s %s: a rule is added or deleted, never changed: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
@@ -59,6 +59,9 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 	case c.After == nil && live == nil:
 		return fmt.Errorf("the rule is not there: %w", fs.ErrNotExist)
 	}
+	if f.Family == "bridge" {
+		return doBridge(ctx, t, c, f, live)
+	}
 	tool, err := toolFor(f)
 	if err != nil {
 		return err
@@ -72,6 +75,18 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 		return tool.delete(f, live)
 	}
 	return tool.insert(f, position(chain, f))
+}
+
+// doBridge makes a change through ebtables; live is the rule to delete.
+func doBridge(ctx context.Context, t *schema.Table, c schema.Change, f, live *schema.ForeignRule) error {
+	tool, err := bridgeToolFor(t)
+	if err != nil {
+		return err
+	}
+	if c.After == nil {
+		return tool.delete(ctx, f, live)
+	}
+	return tool.insert(ctx, f, position(t.Chain(f.Chain), f))
 }
 
 // table reads the table as it is now.
@@ -98,8 +113,8 @@ func (p *Provider) table(ctx context.Context, f *schema.ForeignRule) (*schema.Ta
 func find(t *schema.Table, c *schema.Chain, want *schema.ForeignRule) *schema.ForeignRule {
 	nth := 0
 	for i, r := range c.Rules {
-		if r.Text != want.Rule.Text && !iptspec.Equal("-A "+c.Name+" "+r.Text, "-A "+c.Name+" "+want.Rule.Text) {
-			continue
+		if r.Text != want.Rule.Text && (t.Commentless() || !iptspec.Equal("-A "+c.Name+" "+r.Text, "-A "+c.Name+" "+want.Rule.Text)) {
+			continue // iptables' options only are told apart by their sense
 		}
 		if nth++; nth == max(want.Nth, 1) {
 			return schema.RuleAt(t, c, i)
