@@ -12,6 +12,7 @@ type EventKind string
 // The kinds of Event, in the order in which they can occur.
 const (
 	EventChecked     EventKind = "checked"      // every fact of the plan still holds
+	EventArmed       EventKind = "armed"        // the watchdog is on guard
 	EventBegin       EventKind = "begin"        // a step is about to be made
 	EventDone        EventKind = "done"         // it was made
 	EventFailed      EventKind = "failed"       // it was not

@@ -134,7 +134,7 @@ func with(s *schema.State, change schema.Link) *schema.Link {
 
 func acquire(t *testing.T, dir string) *apply.Lock {
 	t.Helper()
-	l, err := apply.Acquire(t.Context(), dir, apply.Holder{PID: 1, Command: "test"}, 0)
+	l, err := apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{PID: 1, Command: "test"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,13 +1,15 @@
 package apply
 
 import (
+	"bufio"
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -16,11 +18,36 @@ import (
 	"github.com/vmnet/vmnet/plan"
 )
 
-// Journal is what an apply is about to do and has done, as JSON lines on disk: the whole plan first, then a record before
-// and after each step. It outlives the process, so that what was begun can be told and taken back.
+// Journal is a change of the host as JSON lines on disk: first what is needed to take it back (the steps with both sides of
+// each, and what the host was), then a record of all that happens to it. It outlives the process: whoever reads it knows
+// what was begun. Several processes append to it (the apply, its watchdog, a confirm), each a whole line at a time.
 type Journal struct {
-	file *os.File
+	dirs Dirs
 	path string
+	file *os.File // nil: not open
+}
+
+// JournalVersion is the version of its lines: "MAJOR.MINOR".
+const JournalVersion = "2.0"
+
+// Head is the first record of a journal.
+type Head struct {
+	FormatVersion string    `json:"format_version"`
+	ID            string    `json:"id"`
+	Started       time.Time `json:"started"`
+	// Boot and Namespace are where the change holds: a reboot undoes it, and another network namespace is another host.
+	Boot      string `json:"boot_id,omitempty"`
+	Namespace string `json:"namespace,omitempty"`
+	// Applier is the process that makes the change, and Who runs it.
+	Applier Process `json:"applier"`
+	Who     Who     `json:"who"`
+	// Budget is how long making it may take, Confirm how long it then waits to be confirmed; 0: it does not wait.
+	Budget  time.Duration `json:"budget"`
+	Confirm time.Duration `json:"confirm"`
+	// Plan is what is done. Its steps, inverted and from the last to the first, are the undo.
+	Plan *plan.Plan `json:"plan"`
+	// Before is what the host was.
+	Before *past `json:"before"`
 }
 
 // record is one line of a journal.
@@ -28,57 +55,40 @@ type record struct {
 	Type string    `json:"type"`
 	Time time.Time `json:"time"`
 	Step int       `json:"step,omitempty"`
-	// Plan is that of the first record.
-	Plan   *plan.Plan `json:"plan,omitempty"`
-	Error  string     `json:"error,omitempty"`
-	Result string     `json:"result,omitempty"` // of the last record
+	// Head is that of the first record.
+	Head *Head `json:"head,omitempty"`
+	// By is who armed, confirmed or undoes.
+	By  *Process `json:"by,omitempty"`
+	Who *Who     `json:"who,omitempty"`
+	// Deadline is on the clock of uptime.
+	Deadline time.Duration `json:"deadline,omitempty"`
+	Wait     time.Duration `json:"wait,omitempty"` // from this record to the deadline
+	Error    string        `json:"error,omitempty"`
+	Result   Result        `json:"result,omitempty"`
+	// Report is that of the last record.
+	Report *Report `json:"report,omitempty"`
 }
 
 // The types of a record.
 const (
-	recordPlan       = "plan"
-	recordBegin      = "begin" // on disk before the step is made
+	recordHead       = "change"
+	recordArmed      = "armed"
+	recordBegin      = "begin" // written before the step is made
 	recordDone       = "done"
 	recordFailed     = "failed"
-	recordUndo       = "undo" // on disk before the step is undone
+	recordWait       = "wait" // for a confirmation, or longer
+	recordConfirmed  = "confirmed"
+	recordRollback   = "rollback"
+	recordUndo       = "undo" // written before the step is undone
 	recordUndone     = "undone"
 	recordUndoFailed = "undo_failed"
 	recordEnd        = "end"
 )
 
-const (
-	journalPrefix = "journal-"
-	journalSuffix = ".jsonl"
-)
+const journalSuffix = ".jsonl"
 
-// LeftoverError names the journals of applies that did not end: the host may be half changed.
-type LeftoverError struct {
-	Paths []string
-}
-
-// Error says what to do.
-func (e *LeftoverError) Error() string {
-	return fmt.Sprintf("an earlier apply did not end, and the host may be half changed: its steps are in %s; "+
-		"put right what they say, then remove the file", strings.Join(e.Paths, ", "))
-}
-
-// Is makes a LeftoverError an ErrNeedsHuman.
-func (e *LeftoverError) Is(target error) bool { return target == ErrNeedsHuman }
-
-// leftover looks for journals that nobody ended. The lock is held: none of them is being written.
-func leftover(dir string) error {
-	paths, err := filepath.Glob(filepath.Join(dir, journalPrefix+"*"+journalSuffix))
-	if err != nil {
-		return fmt.Errorf("look for journals: %w", err)
-	}
-	if len(paths) == 0 {
-		return nil
-	}
-	slices.Sort(paths)
-	return &LeftoverError{paths}
-}
-
-// Journal opens the journal of an apply, which ends with Run. The lock must be held. Nothing is on disk until Run begins.
+// Journal is the journal of an apply, which begins and ends with Run. The lock must be held. Nothing is on disk until Run
+// begins.
 func (l *Lock) Journal(id string) *Journal {
 	name := strings.Map(func(r rune) rune {
 		if r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
@@ -86,27 +96,61 @@ func (l *Lock) Journal(id string) *Journal {
 		}
 		return '_'
 	}, id)
-	return &Journal{path: filepath.Join(l.dir, journalPrefix+name+journalSuffix)}
+	return &Journal{dirs: l.dirs, path: filepath.Join(l.dirs.changes(), name+journalSuffix)}
 }
 
 // Path is the journal's file.
 func (j *Journal) Path() string { return j.path }
 
-// begin makes the file and writes the plan: from here on a crash leaves a trace.
-func (j *Journal) begin(p *plan.Plan) error {
+// begin makes the file and writes the head, which is on disk when begin returns: undo before do.
+func (j *Journal) begin(h *Head) error {
 	f, err := openPrivate(j.path, os.O_WRONLY|os.O_CREATE|os.O_EXCL|unix.O_APPEND)
 	if err != nil {
 		return fmt.Errorf("begin journal: %w", err)
 	}
 	j.file = f
-	if err := j.write(record{Type: recordPlan, Plan: p}, true); err != nil {
+	if err := errors.Join(j.write(record{Type: recordHead, Head: h}, true), syncDir(j.dirs.changes())); err != nil {
 		// Nothing was changed yet: a journal that could not even be begun must not look like a crash.
-		return errors.Join(err, f.Close(), os.Remove(j.path))
+		return errors.Join(err, j.discard())
 	}
-	return syncDir(filepath.Dir(j.path))
+	return nil
 }
 
-// write appends a record; with sync it is on disk when write returns.
+// discard takes a journal away whose change was never begun.
+func (j *Journal) discard() error {
+	err := errors.Join(j.close(), os.Remove(j.path))
+	if err != nil {
+		return fmt.Errorf("remove journal: %w", err)
+	}
+	return nil
+}
+
+// reopen opens a journal that another process began.
+func (j *Journal) reopen() error {
+	f, err := openPrivate(j.path, os.O_RDWR|unix.O_APPEND)
+	if err != nil {
+		return fmt.Errorf("open journal: %w", err)
+	}
+	j.file = f
+	return j.mendTail()
+}
+
+// mendTail ends a line that was cut short, so that what is appended is a line of its own.
+func (j *Journal) mendTail() error {
+	size, err := j.file.Seek(0, io.SeekEnd)
+	if err != nil || size == 0 {
+		return err
+	}
+	last := make([]byte, 1)
+	if _, err := j.file.ReadAt(last, size-1); err != nil || last[0] == '\n' {
+		return err
+	}
+	_, err = j.file.WriteString("\n")
+	return err
+}
+
+// write appends a record; with sync it is on disk when write returns. What only the death of this process could lose needs
+// no sync: the kernel has it. After a loss of power nothing of a change is left but what it wrote to disk.
 func (j *Journal) write(r record, sync bool) error {
 	r.Time = time.Now().UTC()
 	b, err := json.Marshal(r)
@@ -125,33 +169,57 @@ func (j *Journal) write(r record, sync bool) error {
 	return nil
 }
 
-// end closes the journal. It is removed unless the host needs a human: what it says is then true no more, and history
-// (which people read) is kept elsewhere.
-func (j *Journal) end(result string) error {
+func (j *Journal) close() error {
 	if j.file == nil {
 		return nil
 	}
-	werr := j.write(record{Type: recordEnd, Result: result}, true)
-	cerr := j.file.Close()
+	err := j.file.Close()
 	j.file = nil
-	if result == string(NeedsHuman) {
-		return errors.Join(werr, cerr)
-	}
-	// Writing the end failed, as on a full disk, or not: removed is ended.
-	if err := os.Remove(j.path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove journal: %w", err)
-	}
-	return nil
+	return err
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return fmt.Errorf("sync %s: %w", dir, err)
+// end writes how the change ended and makes it history. What needs a human stays where it is, so that it can be taken back
+// later.
+func (j *Journal) end(r *Report) error {
+	if j.file == nil {
+		return nil
 	}
-	err = errors.Join(d.Sync(), d.Close())
-	if err != nil && !errors.Is(err, unix.EINVAL) { // some file systems cannot
-		return fmt.Errorf("sync %s: %w", dir, err)
+	werr := j.write(record{Type: recordEnd, Result: r.Result, Report: r}, true)
+	cerr := j.close()
+	if r.Result == NeedsHuman {
+		return errors.Join(werr, cerr)
 	}
-	return nil
+	// Writing the end failed, as on a full disk, or not: what is in the history has ended.
+	return j.dirs.toHistory(j.path)
+}
+
+// readRecords calls f for each whole line from an offset on, and returns where the next begins. A last line without its end
+// is still being written, or was cut short: it is left for the next time.
+func readRecords(file io.ReaderAt, offset int64, f func(record)) (next int64, err error) {
+	const most = 1 << 62
+	r := bufio.NewReaderSize(io.NewSectionReader(file, offset, most), 1<<16)
+	for {
+		line, err := r.ReadBytes('\n')
+		if errors.Is(err, io.EOF) {
+			return offset, nil
+		}
+		if err != nil {
+			return offset, fmt.Errorf("read journal: %w", err)
+		}
+		offset += int64(len(line))
+		var rec record
+		if json.Unmarshal(bytes.TrimSpace(line), &rec) == nil { // a line that was cut short says nothing
+			f(rec)
+		}
+	}
+}
+
+// toHistory moves the journal of a change that has ended.
+func (d Dirs) toHistory(path string) error {
+	id := strings.TrimSuffix(filepath.Base(path), journalSuffix)
+	name := time.Now().UTC().Format("20060102T150405Z") + "-" + id + journalSuffix
+	if err := os.Rename(path, filepath.Join(d.history(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("move journal to the history: %w", err)
+	}
+	return d.boundHistory()
 }

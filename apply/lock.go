@@ -43,33 +43,45 @@ func (e *BusyError) Is(target error) bool { return target == ErrBusy }
 // Lock is the right to change this host: one at a time. The kernel gives it back when its process dies (flock(2)), so
 // that a stale one cannot be.
 type Lock struct {
-	dir  string
+	dirs Dirs
 	file *os.File
 }
 
-// Acquire takes the lock of a runtime directory, waiting at most timeout for whoever holds it. The directory is made where
-// it is missing. The error is a *BusyError when the time is over, and a *LeftoverError, with the lock given back, when the
-// journal of an apply that died is there.
-func Acquire(ctx context.Context, dir string, h Holder, timeout time.Duration) (*Lock, error) {
-	if err := secureDir(dir); err != nil {
+// Acquire takes the lock, waiting at most timeout for whoever holds it. The directories are made where they are missing.
+// The error is a *BusyError when the time is over.
+func Acquire(ctx context.Context, dirs Dirs, h Holder, timeout time.Duration) (*Lock, error) {
+	if err := dirs.secure(); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "lock")
-	file, err := openPrivate(path, os.O_RDWR|os.O_CREATE)
+	file, err := openPrivate(filepath.Join(dirs.Run, "lock"), os.O_RDWR|os.O_CREATE)
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	l := &Lock{dir, file}
+	l := &Lock{dirs, file}
 	if err := l.wait(ctx, timeout); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	if err := l.sign(h); err != nil {
 		return nil, errors.Join(err, l.Release())
 	}
-	if err := leftover(dir); err != nil {
-		return nil, errors.Join(err, l.Release())
-	}
 	return l, nil
+}
+
+// Inherit hands the lock down to the programs this process runs from now on: when it is killed while one of them still
+// changes the host, the lock is held until that ends, and nobody undoes what is still being done.
+func (l *Lock) Inherit() error {
+	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, 0); err != nil {
+		return fmt.Errorf("hand down the lock: %w", err)
+	}
+	return nil
+}
+
+// Disown takes that back.
+func (l *Lock) Disown() error {
+	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
+		return fmt.Errorf("keep the lock: %w", err)
+	}
+	return nil
 }
 
 // wait polls: flock(2) that blocks cannot be told to stop.
@@ -125,7 +137,8 @@ func (l *Lock) Release() error {
 	if l == nil || l.file == nil {
 		return nil
 	}
-	err := errors.Join(l.file.Truncate(0), l.file.Close())
+	// Unlocked by name: a program that inherited the descriptor and lives on, such as a server, must not keep it.
+	err := errors.Join(l.file.Truncate(0), unix.Flock(int(l.file.Fd()), unix.LOCK_UN), l.file.Close())
 	l.file = nil
 	if err != nil {
 		return fmt.Errorf("release lock: %w", err)

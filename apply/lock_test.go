@@ -14,16 +14,16 @@ import (
 func TestLockNamesItsHolder(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	first, err := apply.Acquire(t.Context(), dir, apply.Holder{PID: 4711, Command: "vmnet apply lab", Since: time.Now()}, 0)
+	first, err := apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{PID: 4711, Command: "vmnet apply lab", Since: time.Now()}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = apply.Acquire(t.Context(), dir, apply.Holder{}, 120*time.Millisecond)
+	_, err = apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{}, 120*time.Millisecond)
 	if !errors.Is(err, apply.ErrBusy) || !strings.Contains(err.Error(), "process 4711 (vmnet apply lab)") {
 		t.Fatalf("second Acquire: %v, want busy and who holds it", err)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = first.Release() })
-	second, err := apply.Acquire(t.Context(), dir, apply.Holder{}, 10*time.Second)
+	second, err := apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{}, 10*time.Second)
 	if err != nil {
 		t.Fatalf("Acquire while the first lets go: %v", err)
 	}
@@ -47,7 +47,7 @@ func TestRuntimeDirIsPrivate(t *testing.T) {
 	if err := os.Symlink(wide, sym); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := apply.Acquire(t.Context(), sym, apply.Holder{}, 0); err == nil || !strings.Contains(err.Error(), "symbolic link") {
+	if _, err := apply.Acquire(t.Context(), apply.DirsAt(sym, ""), apply.Holder{}, 0); err == nil || !strings.Contains(err.Error(), "symbolic link") {
 		t.Errorf("a symbolic link as runtime directory: %v, want a refusal", err)
 	}
 	trap := filepath.Join(base, "trap")
@@ -57,7 +57,7 @@ func TestRuntimeDirIsPrivate(t *testing.T) {
 	if err := os.Symlink("/dev/null", filepath.Join(trap, "lock")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := apply.Acquire(t.Context(), trap, apply.Holder{}, 0); err == nil {
+	if _, err := apply.Acquire(t.Context(), apply.DirsAt(trap, ""), apply.Holder{}, 0); err == nil {
 		t.Error("a lock that is a symbolic link was followed")
 	}
 }

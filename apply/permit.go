@@ -17,9 +17,17 @@ type NotPermittedError struct {
 // Error is the reason.
 func (e *NotPermittedError) Error() string { return e.Reason }
 
+// Permission is what the caller takes upon himself.
+type Permission struct {
+	// AcceptLockout lets a plan cut the way in; the caller sees to it that it is undone unless somebody confirms.
+	AcceptLockout bool
+	// Irreversible lets a plan have steps that cannot be taken back.
+	Irreversible bool
+}
+
 // Permitted holds a plan against what it promises and the limits of its own file, before anything is done; the error is a
 // *NotPermittedError.
-func Permitted(p *plan.Plan) error {
+func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
 		return &NotPermittedError{CodeBlind, "not everything could be read for lack of privileges: " + strings.Join(p.Observation.Blind, ", ")}
 	}
@@ -32,6 +40,9 @@ func Permitted(p *plan.Plan) error {
 	if p.Summary.WorstRisk > limit {
 		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q", p.Summary.WorstRisk, limit)}
 	}
+	if steps := irreversible(p); len(steps) > 0 && !by.Irreversible {
+		return &NotPermittedError{CodeNoUndo, "these steps cannot be taken back: " + strings.Join(steps, "; ") + "; --accept-irreversible carries them out all the same"}
+	}
 	if needed := OnlyReported(p); len(needed) > 0 {
 		return &NotPermittedError{CodeForeign, `foreign = "report", and rules of others would have to change: ` + strings.Join(needed, "; ")}
 	}
@@ -39,6 +50,17 @@ func Permitted(p *plan.Plan) error {
 		return &NotPermittedError{CodeBreaks, "the plan would break what holds now: " + strings.Join(broken, "; ")}
 	}
 	return nil
+}
+
+// irreversible names the steps without an inverse.
+func irreversible(p *plan.Plan) []string {
+	var out []string
+	for _, s := range p.Steps {
+		if s.Irreversible {
+			out = append(out, fmt.Sprintf("step %d, %s", s.ID, s.Change))
+		}
+	}
+	return out
 }
 
 // breaks lists the goals that hold now and would fail after the plan: verification would take everything back.

@@ -36,7 +36,7 @@ func TestPermitted(t *testing.T) {
 		"foreign rules, no remedy":  {plan.Plan{Findings: []plan.Finding{foreign}, Desired: settings(schema.Settings{Foreign: "fix"})}, "", ""},
 	} {
 		c.plan.Observation.Complete = len(c.plan.Observation.Blind) == 0
-		err := apply.Permitted(&c.plan)
+		err := apply.Permitted(&c.plan, apply.Permission{})
 		var refused *apply.NotPermittedError
 		if errors.As(err, &refused); (err == nil) != (c.code == "") || refused != nil && (refused.Code != c.code || !strings.Contains(refused.Reason, c.reason)) {
 			t.Errorf("%s: Permitted = %v, want %s %q", name, err, c.code, c.reason)

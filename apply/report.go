@@ -3,6 +3,7 @@ package apply
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/vmnet/vmnet/plan"
 )
@@ -18,10 +19,13 @@ type Result string
 
 // The results. Refused means that nothing was touched.
 const (
-	Refused    Result = "refused"
-	Applied    Result = "applied"
-	RolledBack Result = "rolled back"
-	NeedsHuman Result = "needs human"
+	Refused     Result = "refused"
+	Applied     Result = "applied"
+	Unconfirmed Result = "unconfirmed" // made, and undone at the deadline unless somebody confirms
+	RolledBack  Result = "rolled back"
+	NeedsHuman  Result = "needs human"
+	Rebooted    Result = "gone"    // the host was booted before it was confirmed, which undid it
+	Damaged     Result = "damaged" // its journal cannot be read
 )
 
 // StepState says what became of a step.
@@ -56,6 +60,12 @@ type Report struct {
 	Meanwhile []string `json:"meanwhile,omitempty"`
 	// Checks are the goals as verified on the host: Before is the verdict now.
 	Checks []plan.Check `json:"checks,omitempty"`
+	// Probes are the goals that real packets were sent for, and what became of those that failed.
+	Probes []Probe `json:"probes,omitempty"`
+	// Deadline is when an unconfirmed change is undone.
+	Deadline time.Time `json:"deadline,omitzero"`
+	// Code is that of Error, for vmnet explain; "" for none.
+	Code string `json:"code,omitempty"`
 	// Error is why it failed.
 	Error string `json:"error,omitempty"`
 	// Journal is the file that was kept for whoever repairs the host.
@@ -77,6 +87,12 @@ func newReport(p *plan.Plan) *Report {
 		r.Steps[i] = StepResult{Step: s.ID, State: StepPending}
 	}
 	return r
+}
+
+// Probe is what real packets said about a goal.
+type Probe struct {
+	Goal  string `json:"goal"`
+	Error string `json:"error,omitempty"` // why it fails; "" when it holds
 }
 
 // Count is the number of steps in one of the given states.

@@ -29,6 +29,21 @@ type Options struct {
 	StepTimeout time.Duration
 	// UndoTimeout bounds a whole rollback; 0 means five minutes. It is not cut short by the context of Run.
 	UndoTimeout time.Duration
+	// Confirm is how long the host waits for Confirm before the change is undone; 0: the change stays without.
+	Confirm time.Duration
+	// Arm starts the process that undoes the change when this one dies or nobody confirms, and returns when that is on
+	// guard. nil: nobody watches.
+	Arm func(context.Context, *Journal) (Watchdog, error)
+	// Who runs this, for the journal.
+	Who Who
+	// Probe sends real packets for goals that ask for it and returns, for those that fail, why; nil: nothing is sent.
+	Probe func(context.Context, []schema.Goal) map[int]string
+}
+
+// Watchdog is a process that stands ready to undo a change.
+type Watchdog interface {
+	// Alive tells whether it still does.
+	Alive() bool
 }
 
 func (o Options) withDefaults() Options {
@@ -47,12 +62,19 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// budget is how long making a plan may take before the watchdog ends the process that hangs: seconds for each step, on a
+// slow and busy host, and minutes for reading it.
+func budget(p *plan.Plan) time.Duration {
+	return 5*time.Minute + time.Duration(len(p.Steps))*time.Second
+}
+
 // Run carries p out on h. The caller holds the Lock that j comes from.
 //
 // It returns nil when the host is as planned: read back, planned again with nothing to do, and every check that held
-// before still holding. An error that is a *StaleError, or that is neither ErrRolledBack nor ErrNeedsHuman, was met before
-// anything was changed. ErrRolledBack means that steps were begun and the host is as before again; ErrNeedsHuman that it
-// is not: both are a *Failure. Cancelling ctx stops after the current step and rolls back.
+// before still holding. With Options.Confirm the result is then Unconfirmed, and what a reboot would not undo (files) is
+// not written yet: Confirm does that. An error that is a *StaleError, or that is neither ErrRolledBack nor ErrNeedsHuman,
+// was met before anything was changed. ErrRolledBack means that steps were begun and the host is as before again;
+// ErrNeedsHuman that it is not: both are a *Failure. Cancelling ctx stops after the current step and rolls back.
 //
 // The Report is never nil.
 func Run(ctx context.Context, h Host, p *plan.Plan, j *Journal, o Options) (*Report, error) {
@@ -70,8 +92,16 @@ type run struct {
 	o       Options
 	start   time.Time
 	report  *Report
-	before  *schema.State
-	made    []int // indexes of the steps to undo, in the order made
+	before  *past
+	made    []made // the steps to undo, in the order made
+	dog     Watchdog
+	probed  map[string]string // goals that failed when probed before the first step
+}
+
+// made is a step that was begun.
+type made struct {
+	index  int
+	unsure bool // it may be half made, or not at all
 }
 
 func (r *run) run(ctx context.Context) error {
@@ -81,20 +111,91 @@ func (r *run) run(ctx context.Context) error {
 	if err := r.check(ctx); err != nil {
 		return err
 	}
-	if err := r.journal.begin(r.plan); err != nil {
+	if err := r.journal.begin(r.head()); err != nil {
 		return err
 	}
-	for i := range r.plan.Steps {
-		if err := r.step(ctx, i); err != nil {
-			return r.rollback(ctx, err)
-		}
+	if err := r.arm(ctx); err != nil {
+		return errors.Join(err, r.journal.discard())
 	}
-	// Here the wait for a confirmation will stand, with the watchdog armed before the first step.
-	if err := r.verify(ctx); err != nil {
+	if err := r.make(ctx); err != nil {
 		return r.rollback(ctx, err)
 	}
+	if r.report.Result == Unconfirmed {
+		return r.journal.close()
+	}
 	r.report.Result = Applied
-	return r.journal.end(string(Applied))
+	r.report.Millis = time.Since(r.start).Milliseconds()
+	return r.journal.end(r.report)
+}
+
+// make makes all steps and proves the result, or, where a confirmation is to come first, all but those that last.
+func (r *run) make(ctx context.Context) error {
+	waits := r.o.Confirm > 0 && len(r.plan.Steps) > 0
+	for _, lasting := range []bool{false, true} {
+		if lasting && waits {
+			continue
+		}
+		for i := range r.plan.Steps {
+			if lasts(r.plan.Steps[i].Change) != lasting {
+				continue
+			}
+			if err := r.guarded(ctx); err != nil {
+				return err
+			}
+			if err := r.step(ctx, i); err != nil {
+				return err
+			}
+		}
+	}
+	if err := r.verify(ctx); err != nil {
+		return err
+	}
+	if !waits {
+		return nil
+	}
+	if err := r.guarded(ctx); err != nil {
+		return err
+	}
+	r.report.Result = Unconfirmed
+	r.report.Deadline = time.Now().Add(r.o.Confirm)
+	return r.journal.write(record{Type: recordWait, Deadline: uptime() + r.o.Confirm, Wait: r.o.Confirm}, true)
+}
+
+// lasts tells a step that a reboot would not undo and that changes nothing until then: it is made when the change is
+// confirmed.
+func lasts(c schema.Change) bool { return c.Ref.Kind == schema.KindFile }
+
+func (r *run) head() *Head {
+	return &Head{
+		FormatVersion: JournalVersion, ID: r.plan.ID, Started: time.Now().UTC(), Boot: bootID(), Namespace: namespace(),
+		Applier: self(), Who: r.o.Who, Budget: budget(r.plan), Confirm: r.o.Confirm, Plan: r.plan, Before: r.before,
+	}
+}
+
+func (r *run) arm(ctx context.Context) error {
+	if r.o.Arm == nil || len(r.plan.Steps) == 0 {
+		return nil
+	}
+	dog, err := r.o.Arm(ctx, r.journal)
+	if err != nil {
+		return fmt.Errorf("arm the watchdog: %w; nothing was changed", err)
+	}
+	r.dog = dog
+	r.o.Progress(r.event(EventArmed, nil, 0, nil))
+	return nil
+}
+
+// guarded sees to it that the watchdog lives, and starts another where it does not.
+func (r *run) guarded(ctx context.Context) error {
+	if r.dog == nil || r.dog.Alive() {
+		return nil
+	}
+	dog, err := r.o.Arm(ctx, r.journal)
+	if err != nil {
+		return fmt.Errorf("the watchdog was killed, and no other can be armed: %w", err)
+	}
+	r.dog = dog
+	return nil
 }
 
 // check reads the host and compares it with the facts that the plan relied on.
@@ -103,7 +204,7 @@ func (r *run) check(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("read host: %w", err)
 	}
-	r.before = live
+	r.before = remember(live, r.plan)
 	r.report.Facts = len(r.plan.Basis)
 	if stale := Stale(live, r.plan); stale != nil {
 		r.report.Held = len(r.plan.Basis) - len(stale.Changed)
@@ -111,10 +212,12 @@ func (r *run) check(ctx context.Context) error {
 	}
 	r.report.Held = len(r.plan.Basis)
 	r.o.Progress(Event{Kind: EventChecked, Total: len(r.plan.Steps), Facts: len(r.plan.Basis), Held: len(r.plan.Basis)})
+	r.probed = r.probe(ctx)
 	return nil
 }
 
-// step makes one step: the journal's "begin" reaches the disk before the host is touched.
+// step makes one step: the journal's "begin" is written before the host is touched, and on disk where the step writes to
+// disk too.
 func (r *run) step(ctx context.Context, i int) error {
 	s := &r.plan.Steps[i]
 	res := &r.report.Steps[i]
@@ -123,7 +226,7 @@ func (r *run) step(ctx context.Context, i int) error {
 	}
 	r.o.Progress(r.event(EventBegin, s, 0, nil))
 	began := time.Now()
-	err := r.journal.write(record{Type: recordBegin, Step: s.ID}, true)
+	err := r.journal.write(record{Type: recordBegin, Step: s.ID}, survivesReboot(s.Change))
 	if err == nil {
 		err = r.do(ctx, i)
 	}
@@ -139,6 +242,11 @@ func (r *run) step(ctx context.Context, i int) error {
 	return nil
 }
 
+// survivesReboot tells whether a change writes to disk: managers keep what they are granted.
+func survivesReboot(c schema.Change) bool {
+	return c.Ref.Kind == schema.KindFile || c.Ref.Kind == schema.KindGrant
+}
+
 // do makes the change and remembers it for the undo. The context of Run does not reach the provider: a step once begun is
 // finished, and then taken back.
 func (r *run) do(ctx context.Context, i int) error {
@@ -148,11 +256,11 @@ func (r *run) do(ctx context.Context, i int) error {
 	if err := r.host.Do(stepCtx, s.Change); err != nil {
 		_ = r.journal.write(record{Type: recordFailed, Step: s.ID, Error: err.Error()}, false) // the failure is what is told
 		if r.madeAnyway(ctx, s.Change) {
-			r.made = append(r.made, i)
+			r.made = append(r.made, made{i, true})
 		}
 		return err
 	}
-	r.made = append(r.made, i)
+	r.made = append(r.made, made{i, false})
 	return r.journal.write(record{Type: recordDone, Step: s.ID}, false)
 }
 

@@ -5,7 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/vmnet/vmnet/schema"
@@ -17,9 +19,10 @@ func (r *run) rollback(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.UndoTimeout)
 	defer cancel()
 	r.report.Error = cause.Error()
+	_ = r.journal.write(record{Type: recordRollback, Error: cause.Error(), By: new(self())}, false) // a full disk keeps nobody from undoing
 	r.o.Progress(r.event(EventRollback, nil, 0, cause))
-	for _, i := range slices.Backward(r.made) {
-		r.undo(ctx, i)
+	for _, m := range slices.Backward(r.made) {
+		r.undo(ctx, m)
 	}
 	restored := r.restored(ctx)
 	f := &Failure{ErrRolledBack, cause}
@@ -28,25 +31,22 @@ func (r *run) rollback(ctx context.Context, cause error) error {
 		f.Outcome = ErrNeedsHuman
 		r.report.Result, r.report.Journal = NeedsHuman, r.journal.Path()
 	}
-	if err := r.journal.end(string(r.report.Result)); err != nil {
+	r.report.Millis = time.Since(r.start).Milliseconds()
+	if err := r.journal.end(r.report); err != nil {
 		f.Cause = errors.Join(f.Cause, err)
 	}
 	return f
 }
 
 // undo takes one step back. A journal that cannot be written does not keep the host from being restored.
-func (r *run) undo(ctx context.Context, i int) {
-	s := &r.plan.Steps[i]
-	res := &r.report.Steps[i]
+func (r *run) undo(ctx context.Context, m made) {
+	s := &r.plan.Steps[m.index]
+	res := &r.report.Steps[m.index]
 	began := time.Now()
-	_ = r.journal.write(record{Type: recordUndo, Step: s.ID}, true)
+	_ = r.journal.write(record{Type: recordUndo, Step: s.ID}, survivesReboot(s.Change))
 	stepCtx, cancel := context.WithTimeout(ctx, r.o.StepTimeout)
 	defer cancel()
-	err := r.host.Do(stepCtx, s.Change.Inverse())
-	if err != nil && r.alreadyUndone(ctx, s.Change) {
-		err = nil
-	}
-	if err != nil {
+	if err := r.takeBack(stepCtx, s.Change, m.unsure); err != nil {
 		_ = r.journal.write(record{Type: recordUndoFailed, Step: s.ID, Error: err.Error()}, false)
 		if res.State == StepDone { // a failed step keeps its own error
 			res.Error = err.Error()
@@ -62,10 +62,34 @@ func (r *run) undo(ctx context.Context, i int) {
 	r.o.Progress(r.event(EventUndone, s, time.Since(began), nil))
 }
 
-// alreadyUndone tells whether the host holds what it held before the step, by the kernel's or somebody else's doing.
-func (r *run) alreadyUndone(ctx context.Context, c schema.Change) bool {
+// takeBack undoes a change: by its inverse where the host is as the change left it, which is nearly always; else by what is
+// left of it when everything that others did meanwhile stays.
+func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error {
+	var first error
+	if !unsure {
+		if first = r.host.Do(ctx, c.Inverse()); first == nil {
+			return nil
+		}
+	}
 	live, err := r.host.Read(ctx)
-	return err == nil && holds(live, c.Ref, c.Before)
+	if err != nil {
+		return errors.Join(first, fmt.Errorf("read host: %w", err))
+	}
+	if holds(live, c.Ref, c.Before) { // by the kernel's or somebody else's doing, or never made
+		return nil
+	}
+	have := live.Get(c.Ref)
+	want, err := schema.Revert(have, c)
+	if err != nil {
+		return errors.Join(err, first)
+	}
+	if have == nil && want == nil {
+		return nil
+	}
+	if err := r.host.Do(ctx, schema.Change{Ref: c.Ref, Before: have, After: want}); err != nil {
+		return errors.Join(err, first)
+	}
+	return nil
 }
 
 // restored compares the host with what it was before the first step, and gives it time to settle. A step that remains
@@ -106,30 +130,24 @@ func (r *run) compare(live *schema.State) {
 	for _, s := range r.plan.Steps {
 		touched[s.Change.Ref], facts[s.Change.Ref] = true, true
 	}
-	r.report.Facts, r.report.Held = len(facts), len(facts)
+	r.report.Facts, r.report.Held = 0, 0
 	r.report.Differences, r.report.Meanwhile = nil, nil
-	for _, ref := range everyRef(facts, r.before, live) {
-		was, is := r.before.Get(ref), live.Get(ref)
-		if schema.Equal(was, is) {
+	for _, ref := range r.before.every(facts, live) {
+		r.report.Facts++
+		text := r.before.differs(ref, live)
+		if text == "" {
+			r.report.Held++
 			continue
 		}
-		text := describe(ref, was, is).String()
-		if !ours(ref, was, is, touched, facts) {
-			if !kernelMade(cmp.Or(was, is)) {
-				r.report.Meanwhile = append(r.report.Meanwhile, text)
-			}
-			if facts[ref] {
-				r.report.Facts--
-				r.report.Held--
-			}
+		was, is := r.before.state.Get(ref), live.Get(ref)
+		if ours(ref, was, is, touched, facts) {
+			r.report.Differences = append(r.report.Differences, text)
 			continue
 		}
-		if facts[ref] {
-			r.report.Held--
-		} else {
-			r.report.Facts++
+		r.report.Facts-- // it is somebody else's
+		if o := cmp.Or(was, is); o == nil || !kernelMade(o) {
+			r.report.Meanwhile = append(r.report.Meanwhile, text)
 		}
-		r.report.Differences = append(r.report.Differences, text)
 	}
 }
 
@@ -172,38 +190,27 @@ func kernelMade(o schema.Object) bool {
 	return false
 }
 
-// everyRef lists the facts and the objects of both states, sorted, each once. Learned neighbours, FDB entries and
-// listeners that are no fact are left out: they say nothing.
-func everyRef(facts map[schema.Ref]bool, states ...*schema.State) []schema.Ref {
+// every lists the facts and the objects that were and are, in the order of kinds and names, each once.
+func (p *past) every(facts map[schema.Ref]bool, live *schema.State) []schema.Ref {
 	seen := map[schema.Ref]bool{}
 	for ref := range facts {
 		seen[ref] = true
 	}
-	for _, s := range states {
+	for ref := range p.sums {
+		seen[ref] = true
+	}
+	for _, s := range []*schema.State{p.state, live} {
 		for o := range s.All() {
-			switch ref := o.Ref(); ref.Kind {
-			case schema.KindFDB, schema.KindListener:
-			case schema.KindNeighbour:
-				if n := o.(*schema.Neighbour); n.Permanent != nil && *n.Permanent {
-					seen[ref] = true
-				}
-			default:
-				seen[ref] = true
+			if !passing(o) {
+				seen[o.Ref()] = true
 			}
 		}
 	}
-	refs := make([]schema.Ref, 0, len(seen))
-	for ref := range seen {
-		refs = append(refs, ref)
+	order := map[schema.Kind]int{}
+	for i, k := range schema.Kinds() {
+		order[k] = i
 	}
-	slices.SortFunc(refs, func(a, b schema.Ref) int {
-		if a.Kind != b.Kind {
-			return slices.Index(schema.Kinds(), a.Kind) - slices.Index(schema.Kinds(), b.Kind)
-		}
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
+	return slices.SortedFunc(maps.Keys(seen), func(a, b schema.Ref) int {
+		return cmp.Or(order[a.Kind]-order[b.Kind], strings.Compare(a.Name, b.Name))
 	})
-	return refs
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -69,8 +70,8 @@ func (r *run) verifyOnce(ctx context.Context) error {
 		return err
 	}
 	r.report.Checks = again.Checks
-	if !again.Empty() {
-		return fmt.Errorf("%w: a new plan has %d steps: %s", ErrNotAsPlanned, len(again.Steps), stepNames(again.Steps))
+	if left := r.unexpected(again.Steps); len(left) > 0 {
+		return fmt.Errorf("%w: a new plan has %d steps: %s", ErrNotAsPlanned, len(left), stepNames(left))
 	}
 	if a := tentative(live); a != "" {
 		return fmt.Errorf("%w: address %s is still being checked for duplicates", errSettling, a)
@@ -78,7 +79,59 @@ func (r *run) verifyOnce(ctx context.Context) error {
 	if broken := Broken(r.plan.Checks, again.Checks); len(broken) > 0 {
 		return fmt.Errorf("%w: held before and no longer does: %s", ErrNotAsPlanned, strings.Join(broken, ", "))
 	}
+	if broken := r.newlyDead(r.probe(ctx)); len(broken) > 0 {
+		return fmt.Errorf("%w: real packets got through before and no longer do: %s", ErrNotAsPlanned, strings.Join(broken, ", "))
+	}
 	return nil
+}
+
+// unexpected are the steps of a new plan that should not be there: all but those that wait for the confirmation.
+func (r *run) unexpected(again []plan.Step) []plan.Step {
+	if r.o.Confirm == 0 {
+		return again
+	}
+	deferred := map[schema.Ref]bool{}
+	for _, s := range r.plan.Steps {
+		if lasts(s.Change) {
+			deferred[s.Change.Ref] = true
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(again), func(s plan.Step) bool { return deferred[s.Change.Ref] })
+}
+
+// probe sends real packets for the goals that ask for it and returns why they fail, by their keys.
+func (r *run) probe(ctx context.Context) map[string]string {
+	var goals []schema.Goal
+	for _, c := range r.plan.Checks {
+		if c.Goal.Probe {
+			goals = append(goals, c.Goal)
+		}
+	}
+	if r.o.Probe == nil || len(goals) == 0 {
+		return nil
+	}
+	failed := map[string]string{}
+	why := r.o.Probe(ctx, goals)
+	r.report.Probes = nil
+	for i, g := range goals {
+		r.report.Probes = append(r.report.Probes, Probe{g.Address, why[i]})
+		if why[i] != "" {
+			failed[goalKey(g)] = g.Address + ": " + why[i]
+		}
+	}
+	return failed
+}
+
+// newlyDead are the probes that fail now and did not before the first step.
+func (r *run) newlyDead(now map[string]string) []string {
+	var out []string
+	for key, why := range now {
+		if r.probed[key] == "" {
+			out = append(out, why)
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // errSettling says that nothing is wrong yet, but not everything can be used either.

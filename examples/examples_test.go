@@ -168,7 +168,7 @@ func (h *host) plan(desired *schema.Desired) *plan.Plan {
 
 func (h *host) apply(p *plan.Plan) {
 	h.Helper()
-	lock, err := apply.Acquire(h.Context(), h.run, apply.Holder{Command: "test"}, time.Second)
+	lock, err := apply.Acquire(h.Context(), apply.DirsAt(h.run, ""), apply.Holder{Command: "test"}, time.Second)
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -91,7 +91,7 @@ func (b *bed) plan(src string, resets ...string) *plan.Plan {
 
 func (b *bed) carryOut(h apply.Host, p *plan.Plan) (*apply.Report, error) {
 	b.Helper()
-	lock, err := apply.Acquire(b.Context(), b.run, apply.Holder{Command: "test"}, time.Second)
+	lock, err := apply.Acquire(b.Context(), apply.DirsAt(b.run, ""), apply.Holder{Command: "test"}, time.Second)
 	if err != nil {
 		b.Fatal(err)
 	}

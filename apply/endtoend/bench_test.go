@@ -213,7 +213,7 @@ func benchHost(b *testing.B, src string) (*providers.Host, *schema.Desired) {
 func benchApply(b *testing.B, h *providers.Host, p *plan.Plan) {
 	b.Helper()
 	dir := b.TempDir()
-	lock, err := apply.Acquire(b.Context(), dir, apply.Holder{}, time.Second)
+	lock, err := apply.Acquire(b.Context(), apply.DirsAt(dir, ""), apply.Holder{}, time.Second)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,6 +18,7 @@ import (
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/providers/sessions"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -24,59 +26,102 @@ const applyHelp = `Plans, shows the plan, asks, and carries it out; or carries o
 the approval. Every fact the plan relied on is read again first. Afterwards the host is read and planned once more: if
 anything is left to do, or an expectation that held no longer does, every step is taken back.
 
-Ctrl-C stops after the current step and takes back what was done.`
+A watchdog, a process of its own, is armed before the first step. It takes everything back when this process dies. With a
+time to confirm (--confirm; 120s over SSH unless the file says otherwise) the change then waits for vmnet confirm from a
+new login, and is taken back when nobody confirms. What would outlast a reboot is written only then.
+
+Ctrl-C stops after the current step and takes back what was done; a second one leaves that to the watchdog.`
+
+// defaultConfirm is how long a change over SSH waits for its confirmation: a bridge with a spanning tree may need a minute to
+// let anybody in.
+const defaultConfirm = 120 * time.Second
 
 type applyFlags struct {
 	sources
-	autoApprove bool
-	full        bool
-	resets      []string
-	lockTimeout time.Duration
-	format      *string
+	autoApprove  bool
+	full         bool
+	detach       bool
+	lockout      bool
+	irreversible bool
+	confirm      string
+	resets       []string
+	lockTimeout  time.Duration
+	format       *string
+	// desired is what to plan for instead of a configuration: that of an earlier change.
+	desired *schema.Desired
 }
 
 func (a *app) applyCmd() *cobra.Command {
 	var o applyFlags
 	cmd := &cobra.Command{
 		Use: "apply [PATH|FILE]", Short: "do what plan says, prove it, or take it back", Long: applyHelp,
-		Example: "  vmnet apply\n  vmnet apply fix.vmplan\n  vmnet apply --reset adapter.eno3",
+		Example: "  vmnet apply\n  vmnet apply fix.vmplan\n  vmnet apply --confirm 5m --detach fix.vmplan",
 		Args:    cobra.MaximumNArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return failed(a.apply(cmd.Context(), path(args), &o)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.documented(failed(a.apply(cmd.Context(), path(args), &o)), *o.format)
+		},
 	}
+	o.registerApply(cmd)
+	return cmd
+}
+
+func (o *applyFlags) registerApply(cmd *cobra.Command) {
 	f := cmd.Flags()
 	o.register(f)
 	f.BoolVar(&o.autoApprove, "auto-approve", false, "do not ask")
 	f.BoolVar(&o.full, "full", false, "show every line, expectation and command of the plan")
+	f.BoolVar(&o.detach, "detach", false, "do not wait for the confirmation: the watchdog does")
+	f.BoolVar(&o.lockout, "accept-lockout", false, "carry out a plan that cuts the way in; needs a time to confirm")
+	f.BoolVar(&o.irreversible, "accept-irreversible", false, "carry out steps that cannot be taken back")
+	f.StringVar(&o.confirm, "confirm", "", `how long to wait for vmnet confirm: "120s", "5m", or "none"`)
 	f.StringArrayVar(&o.resets, "reset", nil, "reset this adapter too: adapter.x")
 	f.DurationVar(&o.lockTimeout, "lock-timeout", 10*time.Second, "how long to wait for another vmnet")
 	o.format = format(f, "text", "json")
-	return cmd
 }
 
 func (a *app) apply(ctx context.Context, path string, o *applyFlags) error {
 	saved, err := savedPlan(path)
+	if o.desired != nil {
+		saved, err = nil, nil
+	}
 	if err != nil {
 		return err
 	}
 	if err := o.fit(saved != nil, path); err != nil {
 		return err
 	}
-	lock, err := a.lock(ctx, path, o.lockTimeout)
+	lock, err := a.lock(ctx, "vmnet apply "+path, o.lockTimeout)
 	denied := unprivileged(err)
 	if err != nil && denied == nil {
 		return err
 	}
 	defer func() { _ = lock.Release() }() // the kernel releases it with the process at the latest
+	if denied == nil {
+		if err := a.recover(ctx, lock); err != nil {
+			return err
+		}
+	}
 	p := saved
 	if p == nil {
 		p, err = a.approvedPlan(ctx, path, o, denied)
 	} else {
-		err = first(apply.Fits(p, hostInfo(), time.Now()), denied, permitted(p))
+		err = first(apply.Fits(p, hostInfo(), time.Now()), denied, a.permitted(ctx, p, o))
 	}
 	if err != nil || p == nil {
 		return err
 	}
 	return a.carryOut(ctx, p, lock, o)
+}
+
+// documented writes a document where an apply that was to write one ended before it had.
+func (a *app) documented(err error, format string) error {
+	var e *exit
+	if format != "json" || a.wrote || !errors.As(err, &e) || e.err == nil {
+		return err
+	}
+	return errors.Join(err, a.outJSON(view.ReportJSON(&apply.Report{
+		FormatVersion: apply.ReportVersion, Result: apply.Refused, Code: e.vn, Error: e.err.Error(), Steps: []apply.StepResult{},
+	})))
 }
 
 // unprivileged turns the error of a lock that this user may not take into what to do; nil for any other. It is told after
@@ -127,7 +172,14 @@ func loadPlan(path string, b []byte) (*plan.Plan, error) {
 
 // fit refuses flags that contradict what is applied.
 func (o *applyFlags) fit(saved bool, path string) error {
+	if o.confirm != "" && o.confirm != "none" {
+		if d, err := time.ParseDuration(o.confirm); err != nil || d <= 0 {
+			return usage(fmt.Errorf("--confirm %s: want a time to wait, such as 120s or 5m, or none", o.confirm))
+		}
+	}
 	switch {
+	case o.desired != nil && (len(o.vars)+len(o.varFiles)+len(o.resets) > 0):
+		return usage(errors.New("an earlier change is planned as it was: -var, -var-file and --reset do not go with --to"))
 	case saved && (len(o.vars)+len(o.varFiles)+len(o.resets) > 0):
 		return usage(errors.New("a saved plan is applied as it was reviewed: -var, -var-file and --reset belong to plan"))
 	case !saved && !o.autoApprove && path == "-":
@@ -138,19 +190,39 @@ func (o *applyFlags) fit(saved bool, path string) error {
 	return nil
 }
 
-func (a *app) lock(ctx context.Context, path string, timeout time.Duration) (*apply.Lock, error) {
-	h := apply.Holder{PID: os.Getpid(), Command: "vmnet apply " + path, Since: time.Now()}
-	lock, err := apply.Acquire(ctx, a.runtimeDir, h, timeout)
-	if errors.As(err, new(*apply.LeftoverError)) {
-		return nil, &exit{exitHuman, apply.CodeLeftover, err}
+func (a *app) lock(ctx context.Context, command string, timeout time.Duration) (*apply.Lock, error) {
+	h := apply.Holder{PID: os.Getpid(), Command: command, Since: time.Now()}
+	return apply.Acquire(ctx, a.dirs(), h, timeout)
+}
+
+// dirs is where vmnet keeps what is its own.
+func (a *app) dirs() apply.Dirs { return apply.DirsAt(a.runtimeDir, a.stateDir) }
+
+// open opens the host for packages that do not know its providers.
+func (a *app) open(d *schema.Desired) (apply.Host, func() error, error) {
+	h, err := a.openHost(d)
+	if err != nil {
+		return nil, nil, err
 	}
-	return lock, err
+	return h, h.Close, nil
+}
+
+// recover ends what earlier processes left, and says so.
+func (a *app) recover(ctx context.Context, lock *apply.Lock) error {
+	err := apply.Recover(ctx, lock, a.open, apply.Options{Who: a.who(ctx)}, func(e *apply.Entry, r *apply.Report) {
+		a.errText(view.Recovered(e, r, a.view(a.err)))
+	})
+	var pending *apply.PendingError
+	if errors.As(err, &pending) {
+		return &exit{exitBusy, apply.CodePending, err}
+	}
+	return err
 }
 
 // approvedPlan plans, shows, and asks; denied is why nothing can be carried out whatever the plan is, nil usually. A nil plan without error means that there is nothing to do.
 func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags, denied error) (*plan.Plan, error) {
 	asJSON := *o.format == "json"
-	p, err := a.makePlan(ctx, path, &o.sources, o.resets, asJSON)
+	p, err := a.planFor(ctx, path, o, asJSON)
 	if err != nil {
 		return nil, err
 	}
@@ -159,7 +231,7 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags, deni
 		v.Full = o.full
 		a.outText(view.Plan(p, v))
 	}
-	if err := first(denied, permitted(p)); err != nil {
+	if err := first(denied, a.permitted(ctx, p, o)); err != nil {
 		return nil, err
 	}
 	if p.Empty() && !asJSON {
@@ -172,6 +244,19 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags, deni
 		return nil, fmt.Errorf("show the plan: %w: nobody can approve what nobody saw", a.lost)
 	}
 	return p, a.ask()
+}
+
+// planFor plans for a configuration, or for that of an earlier change.
+func (a *app) planFor(ctx context.Context, path string, o *applyFlags, asJSON bool) (*plan.Plan, error) {
+	if o.desired == nil {
+		return a.makePlan(ctx, path, &o.sources, o.resets, asJSON)
+	}
+	seen, err := a.observe(ctx, "", o.desired)
+	if err != nil {
+		return nil, err
+	}
+	defer seen.Close()
+	return makePlan(seen, o.desired, path, nil)
 }
 
 // ask wants the whole word: Return alone must not change a host.
@@ -191,16 +276,35 @@ func (a *app) ask() error {
 }
 
 // permitted gives what keeps a plan from being carried out its exit code.
-func permitted(p *plan.Plan) error {
-	err := apply.Permitted(p)
+func (a *app) permitted(ctx context.Context, p *plan.Plan, o *applyFlags) error {
+	if o.lockout && a.confirmTime(ctx, p, o) == 0 {
+		return usage(errors.New("--accept-lockout needs a time to confirm (--confirm 120s): nobody could take it back from outside"))
+	}
+	err := apply.Permitted(p, apply.Permission{AcceptLockout: o.lockout, Irreversible: o.irreversible})
 	var refused *apply.NotPermittedError
 	if !errors.As(err, &refused) {
 		return err
 	}
-	codes := map[string]code{
-		apply.CodeBlind: exitBlind, apply.CodeBreaks: exitExpect, apply.CodeRiskLimit: exitBlocked, apply.CodeForeign: exitBlocked,
+	codes := map[string]code{apply.CodeBlind: exitBlind, apply.CodeBreaks: exitExpect}
+	c, ok := codes[refused.Code]
+	if !ok {
+		c = exitBlocked
 	}
-	return &exit{codes[refused.Code], refused.Code, fmt.Errorf("%w; nothing was changed", err)}
+	return &exit{c, refused.Code, fmt.Errorf("%w; nothing was changed", err)}
+}
+
+// confirmTime is how long the change waits for its confirmation: as the flag says, else the file, else by where this login
+// comes from. 0: it does not.
+func (a *app) confirmTime(ctx context.Context, p *plan.Plan, o *applyFlags) time.Duration {
+	text := o.confirm
+	if text == "" && p.Desired != nil {
+		text = p.Desired.Settings.Confirm
+	}
+	if text == "" && a.here(ctx).Login.Kind == sessions.SSH {
+		return defaultConfirm
+	}
+	d, _ := time.ParseDuration(text) // "none" is 0; others were refused when they were read
+	return d
 }
 
 func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *applyFlags) error {
@@ -209,17 +313,55 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 		return err
 	}
 	defer func() { _ = h.Close() }()
-	errView := a.view(a.err)
-	report, err := apply.Run(ctx, h, p, lock.Journal(p.ID), apply.Options{
-		Progress: func(e apply.Event) { a.errText(view.Progress(e, errView)) },
+	told := a.teller(a.view(a.err))
+	journal := lock.Journal(p.ID)
+	report, err := apply.Run(ctx, h, p, journal, apply.Options{
+		Progress: told.hear, Confirm: a.confirmTime(ctx, p, o), Who: a.who(ctx),
+		Arm: apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}.Arm,
 	})
+	told.stop()
+	if err == nil && report.Result == apply.Unconfirmed {
+		if err := lock.Release(); err != nil {
+			return err
+		}
+		report, err = a.wait(ctx, p, journal.Path(), report, o)
+	}
+	errView := a.view(a.err)
 	if *o.format == "json" {
+		a.wrote = true
 		return errors.Join(a.outJSON(view.ReportJSON(report)), a.applied(report, err, errView))
 	}
 	if report.Result != apply.Refused {
 		a.outText(view.Report(report, p, a.view(a.out)))
 	}
 	return a.applied(report, err, errView)
+}
+
+// wait follows a change until somebody confirms it or it is taken back, unless it is left to the watchdog.
+func (a *app) wait(ctx context.Context, p *plan.Plan, path string, report *apply.Report, o *applyFlags) (*apply.Report, error) {
+	if o.detach {
+		return report, nil
+	}
+	a.errText(view.Waiting(report, a.view(a.err)))
+	e, err := apply.Await(ctx, path, func(*apply.Entry) {})
+	var sig *signalError
+	switch {
+	case errors.As(err, &sig) && sig.signal == syscall.SIGHUP:
+		return report, nil // the terminal is gone; the watchdog stays, and a new login can confirm
+	case err != nil && ctx.Err() != nil:
+		return a.takeBack(context.WithoutCancel(ctx), e.ID, fmt.Errorf("interrupted: %w", err))
+	case err != nil:
+		return report, err
+	case e.Report == nil:
+		return report, nil
+	case e.Result == apply.RolledBack:
+		return e.Report, &apply.Failure{Outcome: apply.ErrRolledBack, Cause: errors.New(e.Report.Error)}
+	case e.Result == apply.NeedsHuman:
+		return e.Report, &apply.Failure{Outcome: apply.ErrNeedsHuman, Cause: errors.New(e.Report.Error)}
+	}
+	done := *e.Report
+	done.Checks = report.Checks // as verified when it was made
+	return &done, nil
 }
 
 // applied turns how an apply ended into how the command ends. The report has told everything but a refusal.
@@ -229,6 +371,8 @@ func (a *app) applied(r *apply.Report, err error, v view.Options) error {
 	case errors.As(err, &stale):
 		a.errText(view.Stale(stale, v))
 		return ended(exitStale)
+	case r.Result == apply.Unconfirmed && err == nil:
+		return nil
 	case r.Result == apply.Applied && err == nil:
 		return ended(checksCode(r.Checks))
 	case errors.Is(err, apply.ErrRolledBack):

@@ -38,11 +38,11 @@ var exitCodes = []struct {
 	{exitChanges, "changes present (--detailed-exitcode of plan and check)"},
 	{exitConfig, "configuration invalid, or not formatted (fmt --check)"},
 	{exitStale, "plan stale, expired or for another host"},
-	{exitBlocked, `blocked: risk limit, or foreign = "report"`},
+	{exitBlocked, `blocked: lock-out guard, risk limit, foreign = "report", a step without undo, or a confirmation by the login that made the change`},
 	{exitRolledBack, "applied, then rolled back: the host is as before"},
 	{exitHuman, "the host needs a human: partly applied and not undone"},
 	{exitExpect, "expectations fail; trace: anything but pass"},
-	{exitBusy, "busy: another vmnet changes this host"},
+	{exitBusy, "busy: another vmnet changes this host, or a change awaits confirmation"},
 	{exitBlind, "observation incomplete (privileges): nothing can be promised"},
 	{exitUsage, "usage"},
 }

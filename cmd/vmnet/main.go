@@ -34,12 +34,43 @@ type streams struct {
 
 // run is main without the process: it returns the exit code.
 func run(args []string, s streams, environ []string) int {
-	// A closed terminal or pipe must not kill an apply halfway: it is told as the end of the context, and rolls back.
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	ctx, stop := untilSignal(s)
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE)
 	a := newApp(s, environ)
 	root := a.root()
 	root.SetArgs(longFlags(root, args))
 	return int(a.end(root.ExecuteContext(ctx)))
+}
+
+// untilSignal is a context that the first signal to end ends: an apply then stops after its step and rolls back, for a closed terminal or
+// pipe must not kill it halfway. The second ends the process at once, and what an apply has made is left to its watchdog.
+func untilSignal(s streams) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	done := make(chan struct{})
+	go func() {
+		for n := 0; ; n++ {
+			select {
+			case <-done:
+				return
+			case sig := <-signals:
+				if n == 0 {
+					cancel(&signalError{sig})
+					continue
+				}
+				if sig == syscall.SIGHUP { // nobody asked for haste
+					continue
+				}
+				_, _ = io.WriteString(s.err, "vmnet: interrupted again: what is left to take back is left to the watchdog; vmnet history says what became of it\n")
+				os.Exit(int(exitError))
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		cancel(nil)
+	}
 }

@@ -46,7 +46,7 @@ func TestCodesOfErrors(t *testing.T) {
 		{&apply.StaleError{}, exitStale},
 		{&apply.MisfitError{}, exitStale},
 		{&apply.BusyError{}, exitBusy},
-		{&apply.LeftoverError{}, exitHuman},
+		{&apply.PendingError{Entry: &apply.Entry{}}, exitBusy},
 		{usage(cause), exitUsage},
 	} {
 		var e *exit

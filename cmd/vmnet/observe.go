@@ -87,6 +87,7 @@ func (a *app) observe(ctx context.Context, live string, desired *schema.Desired)
 		}
 		return &observation{state: s, host: plan.HostInfo{Name: "snapshot " + live}}, nil
 	}
+	a.notice()
 	h, err := a.openHost(desired)
 	if err != nil {
 		return nil, err
@@ -99,6 +100,13 @@ func (a *app) observe(ctx context.Context, live string, desired *schema.Desired)
 	}
 	o.took = time.Since(start)
 	return o, nil
+}
+
+// notice tells whoever looks at the host of a change that is under way, or was left half done. Who may not look there has made none.
+func (a *app) notice() {
+	if e, err := a.dirs().Pending(); err == nil {
+		a.errText(view.Notice(e, a.view(a.err)))
+	}
 }
 
 // openHost opens the host, told which settings the file speaks of.

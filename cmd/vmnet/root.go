@@ -15,6 +15,7 @@ import (
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
+	"github.com/vmnet/vmnet/providers/sessions"
 )
 
 // version is this program's own; required_version of a configuration is compared with it.
@@ -29,8 +30,12 @@ type app struct {
 	chdir      string
 	noColor    bool
 	runtimeDir string
+	stateDir   string
 
-	lost error // the first error of writing a result
+	lost  error // the first error of writing a result
+	wrote bool  // a document was written
+
+	present *sessions.Who // who is at this host; nil: not looked for yet
 }
 
 func newApp(s streams, environ []string) *app {
@@ -60,8 +65,10 @@ func (a *app) root() *cobra.Command {
 	f := root.PersistentFlags()
 	f.StringVarP(&a.chdir, "chdir", "C", "", "change to this directory first")
 	f.BoolVar(&a.noColor, "no-color", false, "plain text (also: NO_COLOR, TERM=dumb)")
-	f.StringVar(&a.runtimeDir, "runtime-dir", "", "where lock and journal live")
+	f.StringVar(&a.runtimeDir, "runtime-dir", "", "where the lock lives")
+	f.StringVar(&a.stateDir, "state-dir", "", "where changes under way and the history live")
 	_ = f.MarkHidden("runtime-dir") // fails for an unknown flag only
+	_ = f.MarkHidden("state-dir")
 	groups := []*cobra.Group{{ID: "everyday", Title: "Everyday:"}, {ID: "understand", Title: "Understand:"}, {ID: "language", Title: "The language:"}}
 	root.AddGroup(groups...)
 	add := func(group string, cmds ...*cobra.Command) {
@@ -70,10 +77,10 @@ func (a *app) root() *cobra.Command {
 			root.AddCommand(c)
 		}
 	}
-	add("everyday", a.planCmd(), a.applyCmd(), a.checkCmd(), a.demoCmd())
+	add("everyday", a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.historyCmd(), a.checkCmd(), a.demoCmd())
 	add("understand", a.showCmd(), a.traceCmd(), a.explainCmd(), a.snapshotCmd())
 	add("language", a.validateCmd(), a.fmtCmd())
-	root.AddCommand(a.versionCmd())
+	root.AddCommand(a.versionCmd(), a.watchdogCmd())
 	return root
 }
 
@@ -83,7 +90,10 @@ func (a *app) start() error {
 		a.runtimeDir = a.env("VMNET_RUNTIME_DIR")
 	}
 	if a.runtimeDir == "" {
-		a.runtimeDir = apply.DefaultDir
+		a.runtimeDir = apply.DefaultRun
+	}
+	if a.stateDir == "" {
+		a.stateDir = a.env("VMNET_STATE_DIR")
 	}
 	if a.chdir == "" {
 		return nil

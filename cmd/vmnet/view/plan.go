@@ -193,7 +193,7 @@ func (pg *page) next(p *plan.Plan) {
 		pg.para(0, plain, fmt.Sprintf("Saved %s, valid while the %s it relies on hold, until %s.", pg.o.Saved,
 			count(len(p.Basis), "fact"), p.Expires.UTC().Format("2006-01-02 15:04 MST")))
 	}
-	refused := apply.Permitted(p)
+	refused := apply.Permitted(p, apply.Permission{})
 	if refused != nil && !p.Empty() {
 		pg.para(0, yellow, "apply will refuse this plan: "+refused.Error()+".")
 	}

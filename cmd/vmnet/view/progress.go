@@ -34,6 +34,8 @@ func Progress(e apply.Event, o Options) string {
 		pg.raw(fmt.Sprintf("restored: %d of %s as before (%s)", e.Held, count(e.Facts, "fact"), elapsed(e.Elapsed)))
 	case apply.EventNotRestored:
 		pg.para(0, red, fmt.Sprintf("NOT restored: %d of %s as before", e.Held, count(e.Facts, "fact")))
+	case apply.EventArmed:
+		pg.raw("watchdog armed: it takes everything back if this process dies")
 	case apply.EventBegin, apply.EventVerify, apply.EventSettling:
 	}
 	return pg.String()
@@ -46,6 +48,28 @@ func (pg *page) progress(e apply.Event, outcome string) {
 	pg.wide(left, outcome+fmt.Sprintf("  %7s", elapsed(e.Elapsed)))
 }
 
+// Heartbeat says that a step is still being made.
+func Heartbeat(e apply.Event, took time.Duration, o Options) string {
+	pg := &page{o: o}
+	pg.raw(fmt.Sprintf("  still at step %d of %d, %s (%s)", e.Step.ID, e.Total, clean(stepTitle(*e.Step)), took.Round(time.Second)))
+	return pg.String()
+}
+
+// Waiting says that a change is made and waits to be confirmed, and what to do.
+func Waiting(r *apply.Report, o Options) string {
+	pg := &page{o: o}
+	pg.waiting(r)
+	pg.raw("Ctrl-C takes it back now; closing this terminal leaves it to the watchdog.")
+	return pg.String()
+}
+
+func (pg *page) waiting(r *apply.Report) {
+	pg.raw(pg.paint(yellow, fmt.Sprintf("Made %s; not confirmed.", count(len(r.Steps), "step"))) + holding(r))
+	pg.para(0, plain, fmt.Sprintf("It is taken back at %s unless somebody confirms it from a new login:", r.Deadline.Local().Format("15:04:05")))
+	pg.raw("  " + pg.paint(bold, "vmnet confirm "+r.PlanID) + "     let it stay     (more time: --extend 5m)")
+	pg.raw("  " + pg.paint(bold, "vmnet rollback "+r.PlanID) + "    take it back now")
+}
+
 // Report is how an apply ended, as text.
 func Report(r *apply.Report, p *plan.Plan, o Options) string {
 	pg := &page{o: o}
@@ -54,6 +78,10 @@ func Report(r *apply.Report, p *plan.Plan, o Options) string {
 	case apply.Applied:
 		pg.raw(pg.paint(green, fmt.Sprintf("Applied %s in %s.", count(len(r.Steps), "step"), took)) + holding(r))
 		pg.unmet(r)
+	case apply.Unconfirmed:
+		pg.waiting(r)
+	case apply.Rebooted:
+		pg.para(0, bold, "The host was booted before the change was confirmed, which undid it.")
 	case apply.RolledBack:
 		pg.para(0, bold, fmt.Sprintf("Rolled back: the host is as before, %d of %s.", r.Held, count(r.Facts, "fact")))
 		pg.facet(2, "cause", r.Error)
@@ -108,7 +136,8 @@ func (pg *page) remains(r *apply.Report, p *plan.Plan) {
 		pg.facet(2, "differs", d)
 	}
 	if r.Journal != "" {
-		pg.facet(2, "journal", r.Journal+"  (every step with what was there before; remove it when the host is right again)")
+		pg.facet(2, "journal", r.Journal+"  (every step with what was there before)")
+		pg.facet(2, "", "vmnet rollback "+r.PlanID+" tries once more to take back what remains")
 	}
 }
 

@@ -1,0 +1,116 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vmnet/vmnet/apply"
+	"github.com/vmnet/vmnet/cmd/vmnet/view"
+)
+
+const confirmHelp = `Lets the change stay that waits for it. It counts only from another login than the one that made the change: an old
+connection lives on where no new one gets in.
+
+ID is printed by apply and by vmnet history; it may be left out, or cut short.`
+
+type confirmFlags struct {
+	fromHere bool
+	extend   time.Duration
+	format   *string
+}
+
+func (a *app) confirmCmd() *cobra.Command {
+	var o confirmFlags
+	cmd := &cobra.Command{
+		Use: "confirm [ID]", Short: "let a change stay, from a new login", Long: confirmHelp,
+		Example: "  vmnet confirm\n  vmnet confirm 7f3a --extend 5m",
+		Args:    cobra.MaximumNArgs(1),
+		RunE:    func(cmd *cobra.Command, args []string) error { return failed(a.confirm(cmd.Context(), args, &o)) },
+	}
+	f := cmd.Flags()
+	f.BoolVar(&o.fromHere, "from-this-session", false, "also from the login that made the change")
+	f.DurationVar(&o.extend, "extend", 0, "do not confirm: give it this much more time, from now")
+	o.format = format(f, "text", "json")
+	return cmd
+}
+
+func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags) error {
+	if o.extend < 0 {
+		return usage(fmt.Errorf("--extend %s: want a time to wait, such as 5m", o.extend))
+	}
+	lock, err := a.lock(ctx, "vmnet confirm", 10*time.Second)
+	if err := first(unprivileged(err), err); err != nil {
+		return err
+	}
+	defer func() { _ = lock.Release() }() // the kernel releases it with the process at the latest
+	e, err := a.underWay(args)
+	if err != nil {
+		return err
+	}
+	if o.extend > 0 {
+		if err := apply.Extend(lock, e, o.extend); err != nil {
+			return unconfirmed(err)
+		}
+		a.outText(fmt.Sprintf("Change %s is undone in %s unless somebody confirms it.\n", e.ID, o.extend))
+		return nil
+	}
+	h, done, err := a.open(e.Plan.Desired)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = done() }() // nothing is left to write
+	report, err := apply.Confirm(ctx, lock, e, h, apply.Options{Who: a.who(ctx)}, o.fromHere)
+	if err == nil && *o.format != "json" {
+		a.outText("Confirmed: change " + e.ID + " stays.\n")
+		return nil
+	}
+	return a.tellReport(e, report, unconfirmed(err), *o.format)
+}
+
+// unconfirmed gives the refusal of a confirmation its exit code.
+func unconfirmed(err error) error {
+	var no *apply.NotConfirmedError
+	switch {
+	case !errors.As(err, &no):
+		return err
+	case no.SameLogin:
+		return &exit{exitBlocked, apply.CodeSameLogin, err}
+	}
+	return &exit{exitError, apply.CodeTooLate, err}
+}
+
+// underWay finds the change meant: the one named, or the only one there is.
+func (a *app) underWay(args []string) (*apply.Entry, error) {
+	if len(args) > 0 {
+		e, err := a.dirs().Find(args[0])
+		if errors.Is(err, apply.ErrNoChange) {
+			return nil, usage(err)
+		}
+		return e, err
+	}
+	open, err := a.dirs().Open()
+	switch {
+	case err != nil:
+		return nil, err
+	case len(open) == 0:
+		return nil, usage(fmt.Errorf("%w under way: vmnet history lists those that ended", apply.ErrNoChange))
+	}
+	return open[len(open)-1], nil
+}
+
+// tellReport writes what became of a change, and ends the command.
+func (a *app) tellReport(e *apply.Entry, r *apply.Report, err error, format string) error {
+	if r == nil {
+		return err
+	}
+	if format == "json" {
+		a.wrote = true
+		return errors.Join(a.outJSON(view.ReportJSON(r)), a.applied(r, err, a.view(a.err)))
+	}
+	a.outText(view.Report(r, e.Plan, a.view(a.out)))
+	return a.applied(r, err, a.view(a.err))
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/vmnet/vmnet/apply"
+	"github.com/vmnet/vmnet/providers/sessions"
+)
+
+// here finds out who runs this and who else is logged in, once. What cannot be found out is nobody: that is told where it
+// matters.
+func (a *app) here(ctx context.Context) sessions.Who {
+	if a.present == nil {
+		found, err := sessions.Find(ctx)
+		if err != nil {
+			a.errText("warning: who is logged in could not be found out: " + err.Error() + "\n")
+		}
+		a.present = &found
+	}
+	return *a.present
+}
+
+// who is who runs this command.
+func (a *app) who(ctx context.Context) apply.Who {
+	return apply.Who{Login: a.here(ctx).Login, Command: commandLine(os.Args), Version: version}
+}
+
+// commandLine is what was typed, without the values of variables.
+func commandLine(args []string) string {
+	out := make([]string, 0, len(args))
+	secret := false
+	for _, arg := range args {
+		name, value, assigned := strings.Cut(arg, "=")
+		flag := strings.TrimLeft(name, "-") == "var" && strings.HasPrefix(name, "-")
+		switch {
+		case secret:
+			variable, _, _ := strings.Cut(arg, "=")
+			arg = variable + "=…"
+		case flag && assigned:
+			variable, _, _ := strings.Cut(value, "=")
+			arg = name + "=" + variable + "=…"
+		}
+		secret = flag && !assigned
+		out = append(out, arg)
+	}
+	return strings.Join(out, " ")
+}
+
+// tellEverybody speaks to all who are logged in.
+func (a *app) tellEverybody(text string) {
+	const patience = 2 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	_, _ = sessions.Tell(ctx, text) // nobody is left to be told that nobody could be told
+	_ = sessions.Log(ctx, text, map[string]string{"VMNET_ACTION": "watchdog"})
+}
