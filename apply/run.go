@@ -200,6 +200,10 @@ func (r *run) guarded(ctx context.Context) error {
 
 // check reads the host and compares it with the facts that the plan relied on.
 func (r *run) check(ctx context.Context) error {
+	watcher, watched := r.host.(Watcher)
+	if watched {
+		_ = watcher.Watch() // who writes is not told to everybody
+	}
 	live, err := r.host.Read(ctx)
 	if err != nil {
 		return fmt.Errorf("read host: %w", err)
@@ -208,6 +212,10 @@ func (r *run) check(ctx context.Context) error {
 	r.report.Facts = len(r.plan.Basis)
 	if stale := Stale(live, r.plan); stale != nil {
 		r.report.Held = len(r.plan.Basis) - len(stale.Changed)
+		if watched {
+			writers, _ := watcher.Writers(0)
+			stale.Name(writers)
+		}
 		return stale
 	}
 	r.report.Held = len(r.plan.Basis)

@@ -24,10 +24,20 @@ type ChangedFact struct {
 	Ref schema.Ref `json:"ref"`
 	Old string     `json:"old"` // what the plan was made against
 	New string     `json:"new"`
+	// By is who changed it, "nft (pid 4711)", where the kernel told.
+	By string `json:"by,omitempty"`
+
+	table schema.Ref // the nftables table concerned; zero for none
 }
 
-// String prints "link/br0: mtu 1500, now 1400".
-func (c ChangedFact) String() string { return fmt.Sprintf("%s: was %s, now %s", c.Ref, c.Old, c.New) }
+// String prints "link/br0: was mtu 1500, now mtu 1400", and by whom.
+func (c ChangedFact) String() string {
+	s := fmt.Sprintf("%s: was %s, now %s", c.Ref, c.Old, c.New)
+	if c.By != "" {
+		s += ", by " + c.By
+	}
+	return s
+}
 
 // Error lists the changed facts in one line.
 func (e *StaleError) Error() string {
@@ -46,7 +56,9 @@ func Stale(live *schema.State, p *plan.Plan) *StaleError {
 	var changed []ChangedFact
 	for _, f := range p.Basis {
 		if have := live.Get(f.Ref); !schema.Equal(f.Value, have) {
-			changed = append(changed, describe(f.Ref, f.Value, have))
+			c := describe(f.Ref, f.Value, have)
+			c.table = nftTable(f.Value, have)
+			changed = append(changed, c)
 		}
 	}
 	if changed == nil {
@@ -83,6 +95,37 @@ func describe(ref schema.Ref, old, now schema.Object) ChangedFact {
 	}
 	c.Old, c.New = strings.Join(was, ", "), strings.Join(is, ", ")
 	return c
+}
+
+// A Watcher is a host that knows who changes its nftables ruleset: *providers.Host is one.
+type Watcher interface {
+	// Watch begins to listen. A host that does not allow it is read all the same.
+	Watch() error
+	// Writers are those that changed the ruleset after a generation, the oldest first.
+	Writers(since uint32) (writers []schema.Writer, complete bool)
+}
+
+// Name says by whom the tables and nftables rules among the changed facts were changed, as far as a watch that began before has seen it.
+func (e *StaleError) Name(writers []schema.Writer) {
+	for i := range e.Changed {
+		c := &e.Changed[i]
+		if w, ok := schema.LastWriter(writers, c.table); ok {
+			c.By = w.String()
+		}
+	}
+}
+
+// nftTable is the nftables table that an object is, or is a rule of; the zero Ref for any other.
+func nftTable(objects ...schema.Object) schema.Ref {
+	for _, o := range objects {
+		switch o := o.(type) {
+		case *schema.Table:
+			return o.Ref()
+		case *schema.ForeignRule:
+			return o.TableRef()
+		}
+	}
+	return schema.Ref{}
 }
 
 func orNone(s string) string {

@@ -169,6 +169,16 @@ func (h *Host) Do(ctx context.Context, c schema.Change) error {
 	return fmt.Errorf("%s %s: nobody knows objects of kind %s: %w", c.Verb(), c.Ref, c.Ref.Kind, errors.ErrUnsupported)
 }
 
+// Watch begins to listen to who changes the nftables ruleset, for Writers. It needs CAP_NET_ADMIN; a host that is not watched is read and
+// changed all the same.
+func (h *Host) Watch() error { return h.rules.Watch() }
+
+// Writers are those that changed the nftables ruleset after a generation (State.Generation), the oldest first, as far as Watch has seen
+// them; vmnet's own transactions are marked. complete is false where some may be missing.
+func (h *Host) Writers(since uint32) (writers []schema.Writer, complete bool) {
+	return h.rules.Writers(since)
+}
+
 // Probe sends real packets for goals, from the network namespace of the calling thread; see probe.Probe.
 func (*Host) Probe(ctx context.Context, goals []schema.Goal) []schema.ProbeResult {
 	return probe.Probe(ctx, goals)

@@ -275,3 +275,19 @@ func TestLinkPrograms(t *testing.T) {
 		}
 	})
 }
+
+// Whoever changes rules while the host is watched is named, and its tables.
+func TestWriters(t *testing.T) {
+	t.Parallel()
+	inHost(t, func(h *providers.Host, _ string) {
+		if err := h.Watch(); err != nil {
+			t.Fatal(err)
+		}
+		before := read(t, h).Generation
+		run(t, "nft add table ip lab")
+		w, complete := h.Writers(before)
+		if len(w) != 1 || !complete || w[0].Name != "nft" || !slices.Equal(w[0].Tables, []schema.Ref{schema.TableRef("ip", "lab")}) {
+			t.Errorf("writers: %v, complete %t", w, complete)
+		}
+	})
+}

@@ -1,11 +1,15 @@
 package nft
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // batch is one transaction: messages that the kernel takes all or not at all.
@@ -114,29 +118,55 @@ func firstError(errs []error) error {
 	return fmt.Errorf("%w (and %d more messages were refused)", errs[0], len(errs)-1)
 }
 
-// writeTries is how often a transaction is tried when others write at the same time.
-const writeTries = 5
+const (
+	// writeTries is how often a transaction is made anew, from reading to writing, when somebody changes its table meanwhile.
+	writeTries = 5
+	// bindTries is how often a prepared transaction is bound to a newer generation, when others were changed meanwhile and its table
+	// was not: somebody who writes a hundred times a second is in the way of one commit in a hundred, not of this many in a row.
+	bindTries = 100
+)
 
-// transact makes a batch for the ruleset as it is and commits it, again when somebody else was faster. prepare reads,
-// checks, and says what to do; its error ends the matter.
-func (p *Provider) transact(ctx context.Context, prepare func() (*batch, error)) error {
+// transact makes a batch for one table as it is and commits it, again when somebody else was faster. prepare reads, checks, and says
+// what to do; its error ends the matter.
+func (p *Provider) transact(ctx context.Context, table schema.Ref, prepare func() (*batch, error)) error {
 	for try := 1; ; try++ {
 		b, err := p.prepare(ctx, prepare)
+		unfit := err != nil
 		if err == nil {
-			// Not to be interrupted: the kernel works while it is sent, and what came of it must be known.
-			err = p.sock.commit(b)
+			err = p.commitBound(ctx, b, table)
 		}
+		lost := errors.Is(err, unix.ERESTART) || changedMeanwhile(err)
 		switch {
-		case !errors.Is(err, unix.ERESTART) && !changedMeanwhile(err), ctx.Err() != nil:
+		case unfit && !lost && changedByOthers(err):
+			return fmt.Errorf("%w%s", translate(err), p.by(table))
+		case !lost, ctx.Err() != nil:
 			return translate(err)
 		case try == writeTries:
-			by := ""
-			if now, genErr := p.sock.generation(); genErr == nil {
-				by = now.by()
-			}
-			return fmt.Errorf("the ruleset kept changing meanwhile (tried %d times)%s: %w", try, by, err)
+			return fmt.Errorf("the ruleset kept changing meanwhile (tried %d times)%s: %w", try, cmp.Or(p.by(table), p.byAnyone()), err)
 		}
+		_ = p.Watch() // from now on it is known who is in the way, and whether it matters
 		pause(ctx, try)
+	}
+}
+
+// changedByOthers tells whether a change does not fit what is there.
+func changedByOthers(err error) bool {
+	return errors.Is(err, errStale) || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist)
+}
+
+// commitBound commits, for as long as only other tables than the batch's were changed since it was prepared.
+func (p *Provider) commitBound(ctx context.Context, b *batch, table schema.Ref) error {
+	for try := 1; ; try++ {
+		// Not to be interrupted: the kernel works while it is sent, and what came of it must be known.
+		err := p.commit(b)
+		if !errors.Is(err, unix.ERESTART) || try == bindTries || ctx.Err() != nil {
+			return err
+		}
+		now, ok := p.watch.untouched(b.gen, table)
+		if !ok {
+			return err
+		}
+		b.gen = now
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 // Provider speaks for the nftables tables of one network namespace. Its methods may not run at the same time.
 type Provider struct {
 	sock       *socket
+	watch      *watch
 	sets       *xt.Sets
 	generation uint32
 	unstable   bool
@@ -27,13 +28,17 @@ func Open() (*Provider, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open nftables: %w", err)
 	}
-	return &Provider{sock: s, sets: xt.OpenSets()}, nil
+	w, err := openWatch(s.conn.PID())
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open nftables: %w", err), s.close())
+	}
+	return &Provider{sock: s, watch: w, sets: xt.OpenSets()}, nil
 }
 
 // Close closes the socket. After a Do that deleted something the kernel takes some 10 ms for it.
 func (p *Provider) Close() error {
 	p.sets.Close()
-	return p.sock.close()
+	return errors.Join(p.watch.close(), p.sock.close())
 }
 
 // Kinds returns the kinds this package speaks for.
@@ -82,8 +87,9 @@ func (p *Provider) tables(ctx context.Context, want filter) ([]*schema.Table, er
 		case !changedMeanwhile(err):
 			return nil, err
 		case want.anyhow:
-			return nil, fmt.Errorf("%w (tried %d times)%s", err, try, gen.by())
+			return nil, fmt.Errorf("%w (tried %d times)%s", err, try, p.byAnyone())
 		}
+		_ = p.Watch() // whoever is in the way is named, where that is allowed
 		pause(ctx, try)
 	}
 }

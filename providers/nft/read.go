@@ -62,9 +62,6 @@ func (p *Provider) snapshot(want filter) ([]*schema.Table, generation, error) {
 	defer func() { p.sock.lenient = false }()
 	for _, step := range []func() error{r.readTables, r.readChains, r.readSets, r.readElements, r.readObjects, r.readFlowtables, r.readRules} {
 		if err := step(); err != nil {
-			if after, genErr := p.sock.generation(); genErr == nil {
-				before = after // the writer who was in the way
-			}
 			return nil, before, translate(err)
 		}
 	}

@@ -162,6 +162,7 @@ type message struct {
 	typ   uint16
 	flags uint16
 	seq   uint32
+	port  uint32 // of the socket whose request this answers or tells of; 0 for the kernel's own doing
 	body  []byte // behind struct nlmsghdr
 }
 
@@ -176,7 +177,7 @@ func cutMessage(b []byte) (m message, rest []byte, err error) {
 	}
 	m = message{
 		typ: binary.NativeEndian.Uint16(b[4:]), flags: binary.NativeEndian.Uint16(b[6:]),
-		seq: binary.NativeEndian.Uint32(b[8:]), body: b[unix.NLMSG_HDRLEN:n:n],
+		seq: binary.NativeEndian.Uint32(b[8:]), port: binary.NativeEndian.Uint32(b[12:]), body: b[unix.NLMSG_HDRLEN:n:n],
 	}
 	return m, b[min((n+3)&^3, len(b)):], nil
 }

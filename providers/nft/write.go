@@ -2,6 +2,7 @@ package nft
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -34,14 +35,16 @@ func (p *Provider) do(ctx context.Context, c schema.Change) error {
 		if !okB || !okA || before == nil && after == nil {
 			return errors.New("not a change of a table")
 		}
-		return p.transact(ctx, func() (*batch, error) { return p.changeTable(before, after) })
+		table := cmp.Or(before, after).Ref()
+		return p.transact(ctx, table, func() (*batch, error) { return p.changeTable(before, after) })
 	case schema.KindNftRule:
 		before, okB := asRule(c.Before)
 		after, okA := asRule(c.After)
 		if !okB || !okA || before == nil && after == nil {
 			return errors.New("not a change of a rule")
 		}
-		return p.transact(ctx, func() (*batch, error) { return p.changeRule(before, after) })
+		table := cmp.Or(before, after).TableRef()
+		return p.transact(ctx, table, func() (*batch, error) { return p.changeRule(before, after) })
 	default:
 		return fmt.Errorf("kind %s is not nftables' business", c.Ref.Kind)
 	}

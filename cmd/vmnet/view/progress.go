@@ -153,6 +153,7 @@ func Stale(e *apply.StaleError, o Options) string {
 		pg.raw("  " + pg.paint(bold, objectName(c.Ref)))
 		pg.facet(4, "planned", c.Old)
 		pg.facet(4, "now", c.New)
+		pg.facet(4, "by", c.By)
 	}
 	pg.para(0, plain, "Nothing was changed. Plan again; other objects of the host may change without making a plan stale.")
 	return pg.String()
