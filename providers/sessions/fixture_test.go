@@ -59,8 +59,9 @@ func makeProcess(t *testing.T, proc, line string) {
 	n, err := strconv.Atoi(pid)
 	must(t, err)
 	content := map[string]string{
-		"stat":    fmt.Sprintf("%s (%s) S %s %s %s %d -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", pid, comm, f[1], f[2], f[2], packed(t, f[3]), n*10),
-		"cmdline": comm + ": session\x00",
+		"stat":      fmt.Sprintf("%s (%s) S %s %s %s %d -1 0 0 0 0 0 0 0 0 0 20 0 1 0 %d 0 0\n", pid, comm, f[1], f[2], f[2], packed(t, f[3]), n*10),
+		"cmdline":   comm + ": session\x00",
+		"sessionid": "4294967295", "loginuid": "4294967295",
 	}
 	network := ownNet
 	for _, entry := range strings.Fields(parts[2]) {

@@ -236,7 +236,10 @@ func (h *Host) number(pid int, name string) (uint32, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 32)
-	return uint32(n), err == nil && n != unset
+	if err != nil || n == unset {
+		return 0, false
+	}
+	return uint32(n), true
 }
 
 // unset is the audit session and login of a process that nobody has logged in to start (AUDIT_SID_UNSET, audit.h).
