@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // NotPermittedError says why a plan is for reading only.
@@ -29,7 +30,7 @@ type Permission struct {
 // *NotPermittedError.
 func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
-		return &NotPermittedError{CodeBlind, "not everything could be read for lack of privileges: " + strings.Join(p.Observation.Blind, ", ")}
+		return &NotPermittedError{CodeBlind, "not everything could be read. " + schema.Unseen(p.Observation.Blind)}
 	}
 	limit := plan.RiskDrop
 	if s := p.Desired; s != nil && s.Settings.RiskLimit != "" {

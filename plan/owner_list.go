@@ -87,7 +87,7 @@ var signatures = []signature{
 		},
 		weak: []string{"FWDI_*", "FWDO_*", "FWD_*", "IN_*", "OUT_*", "PRE_*", "POST_*", "*_POLICIES_pre", "*_POLICIES_post"},
 		hint: "firewall-cmd --zone", way: firewalldWay,
-		reload: "firewall-cmd --reload writes its table anew",
+		reload: "firewall-cmd --reload writes its table anew and forgets what only its runtime was told; before firewalld 2.0 it also flushes the iptables rules of everybody else: Docker's, libvirt's, your own",
 		signs:  []sign{{"/etc/firewalld/firewalld.conf", "FirewallBackend=", nil}},
 		pids:   []string{"/run/firewalld.pid"}, units: []string{"firewalld"},
 	},

@@ -100,7 +100,8 @@ func firewalldWay(w wish) string {
 	}
 	rule := strings.Join(append(rich, "accept"), " ")
 	if w.culprit.base.Hook != "forward" {
-		return fmt.Sprintf("firewall-cmd --permanent --zone=%s --add-rich-rule='%s' && firewall-cmd --reload", zoneOf(w.state, w.in), rule)
+		add := fmt.Sprintf("--zone=%s --add-rich-rule='%s'", zoneOf(w.state, w.in), rule)
+		return "firewall-cmd --permanent " + add + " && firewall-cmd " + add // for good, and at once: no reload is needed
 	}
 	p := "vmnet-" + strings.Map(func(r rune) rune {
 		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' {

@@ -50,9 +50,6 @@ var (
 	_ Provider = (*sockets.Provider)(nil)
 )
 
-// moving is how State.Blind calls rules that did not come to rest.
-const moving = "nftables (it kept changing while it was read)"
-
 // part is a provider, and what a user calls what it reads when that must not be looked at.
 type part struct {
 	name string
@@ -149,7 +146,7 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 		s.Put(t)
 	}
 	if s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable(); s.Unstable {
-		s.Blind = append(s.Blind, moving) // what was seen may never have been there together
+		s.Blind = append(s.Blind, schema.MovingRules) // what was seen may never have been there together
 	}
 	return s, nil
 }

@@ -20,7 +20,7 @@ type State struct {
 	byKind  map[Kind][]Ref        // sorted; nil: to be built
 	moved   map[Kind]map[Ref]bool // what came or went since byKind was built
 	index   *index                // nil: to be built
-	// Blind lists what could not be read for lack of privileges: "nftables", "iptables". Empty: complete.
+	// Blind lists what could not be read for lack of privileges: "nftables", "iptables"; and MovingRules. Empty: complete.
 	Blind []string
 	// Generation is the nftables generation the tables were read at; 0 unknown.
 	Generation uint32

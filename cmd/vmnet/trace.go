@@ -95,7 +95,7 @@ func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
 		codes = append(codes, exitExpect)
 	}
 	if blind := seen.state.Blind; len(blind) > 0 {
-		a.errText("Not seen for lack of privileges: " + strings.Join(blind, ", ") + "\n")
+		a.errText(schema.Unseen(blind) + "\n")
 		codes = append(codes, exitBlind)
 	}
 	return ended(codes...)

@@ -67,7 +67,7 @@ func (pg *page) nothing(p *plan.Plan) {
 }
 
 func blind(p *plan.Plan) string {
-	return "Not seen for lack of privileges: " + strings.Join(p.Observation.Blind, ", ") + "."
+	return schema.Unseen(p.Observation.Blind)
 }
 
 func configName(p *plan.Plan) string {

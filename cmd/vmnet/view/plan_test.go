@@ -118,6 +118,10 @@ func TestBlindPlan(t *testing.T) {
 	if strings.Contains(got, "No changes") || !strings.Contains(got, "Not seen for lack of privileges: nftables, iptables.") {
 		t.Errorf("Plan = %q, want what was not seen, and no promise", got)
 	}
+	p.Observation = plan.Observation{Blind: []string{schema.MovingRules}}
+	if got := view.Plan(p, view.Options{}); strings.Contains(got, "No changes") || strings.Contains(got, "privileges") || !strings.Contains(got, "kept changing") {
+		t.Errorf("Plan = %q, want that the rules did not come to rest, and no word of privileges", got)
+	}
 	p = broken()
 	p.Observation = plan.Observation{Blind: []string{"nftables"}}
 	if got := view.Plan(p, view.Options{}); !strings.Contains(got, "not the whole truth") {

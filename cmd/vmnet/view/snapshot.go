@@ -14,7 +14,7 @@ func Snapshot(s *schema.State, o Options) string {
 	pg := &page{o: o}
 	pg.raw(count(s.Len(), "object") + " observed")
 	if len(s.Blind) > 0 {
-		pg.para(0, yellow, "? Not seen for lack of privileges: "+strings.Join(s.Blind, ", "))
+		pg.para(0, yellow, "? "+schema.Unseen(s.Blind))
 	}
 	for _, k := range schema.Kinds() {
 		refs := s.Refs(k)
