@@ -53,8 +53,10 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 		FormatVersion: FormatVersion, Tool: Tool{"vmnet", o.Version}, ID: o.ID, Created: o.Now,
 		Configuration: ConfigRef{Digest: desired.Digest, Files: desired.Files},
 		Observation:   observation(live), Checks: checks, Desired: desired, Resets: o.Resets,
-		Findings: []Finding{}, Steps: []Step{}, Unrequested: slices.Concat([]string{}, unrequested(checks), r.unrequested, h.opened(ordered)), Foreign: []Foreign{},
+		Findings: []Finding{}, Steps: []Step{}, Unrequested: slices.Concat([]string{}, unrequested(checks), r.unrequested), Foreign: []Foreign{},
 	}
+	opened, reached := h.opened(ordered)
+	p.Unrequested, p.Reached = append(p.Unrequested, opened...), reached
 	if !o.Now.IsZero() {
 		p.Expires = o.Now.Add(Lifetime)
 	}

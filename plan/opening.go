@@ -42,26 +42,36 @@ func (h *healer) walk(s *schema.State) *trace.Walker {
 	return h.walked
 }
 
-// opened lists what the whole plan lets through beside what the file asks for.
-func (h *healer) opened(ordered []*draft) []string {
+// opened lists what the whole plan lets through beside what the file asks for, and what else of the host its networks
+// reach.
+func (h *healer) opened(ordered []*draft) (unrequested, reached []string) {
 	if len(ordered) == 0 {
-		return nil
+		return nil, nil
 	}
-	after := h.r.live.Clone()
-	for _, d := range ordered {
-		if err := sim.Do(after, d.change); err != nil { // rehearsed: it cannot be
-			return []string{"what the plan lets through cannot be told: " + err.Error()}
-		}
+	after, err := h.afterwards(ordered)
+	if err != nil { // rehearsed: it cannot be
+		return []string{"what the plan lets through cannot be told: " + err.Error()}, nil
 	}
+	reached = h.also(after)
 	sets, err := trace.Opened(h.walk(h.r.live), h.walk(after), h.asked())
 	if err != nil {
-		return []string{"what the plan lets through cannot be told: " + err.Error()}
+		return []string{"what the plan lets through cannot be told: " + err.Error()}, reached
 	}
-	var out []string
 	for _, o := range sets {
-		out = append(out, opening(o))
+		unrequested = append(unrequested, opening(o))
 	}
-	return out
+	return unrequested, reached
+}
+
+// afterwards is the live state with every step made.
+func (h *healer) afterwards(ordered []*draft) (*schema.State, error) {
+	after := h.r.live.Clone()
+	for _, d := range ordered {
+		if err := sim.Do(after, d.change); err != nil {
+			return nil, fmt.Errorf("foresee %s: %w", d.change, err)
+		}
+	}
+	return after, nil
 }
 
 // ctAnswers are the states of packets that belong to a connection, as bits of "ct state": established and related.

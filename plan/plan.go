@@ -31,6 +31,8 @@ type Plan struct {
 	Checks []Check `json:"checks"`
 	// Unrequested lists what the plan would newly let through though the file does not ask for it. Empty: none.
 	Unrequested []string `json:"unrequested_reachability"`
+	// Reached lists networks of the host beside the file's that the plan lets them reach, because the file asks for the outside.
+	Reached []string `json:"other_networks_reached,omitempty"`
 	// Foreign lists objects of others that decide flows of the file and are left alone.
 	Foreign []Foreign `json:"foreign"`
 	Summary Summary   `json:"summary"`

@@ -28,6 +28,9 @@ func (pg *page) expectations(p *plan.Plan) {
 	for _, u := range p.Unrequested {
 		pg.para(4, red, "! "+u)
 	}
+	for _, r := range p.Reached {
+		pg.para(4, plain, r)
+	}
 	folded := 0
 	for _, c := range p.Checks {
 		if !pg.o.Full && c.Before.Status == "ok" && c.After.Status == "ok" {

@@ -78,6 +78,12 @@ func mdChecks(b *strings.Builder, p *plan.Plan) {
 	}
 	fmt.Fprintf(b, "**Expectations %d -> %d of %d hold.** Newly reachable and not asked for: %s.\n\n",
 		p.Summary.ChecksOKBefore, p.Summary.ChecksOKAfter, len(p.Checks), opened)
+	for _, r := range p.Reached {
+		fmt.Fprintf(b, "- %s\n", md(r))
+	}
+	if len(p.Reached) > 0 {
+		b.WriteByte('\n')
+	}
 	var bad []plan.Check
 	for _, c := range p.Checks {
 		if c.After.Status != "ok" {

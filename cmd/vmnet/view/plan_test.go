@@ -109,6 +109,18 @@ func TestPlanWithNothingToDo(t *testing.T) {
 	}
 }
 
+// Other networks of the host that "outside" takes in are said, in both forms.
+func TestReached(t *testing.T) {
+	t.Parallel()
+	p := broken()
+	p.Reached = []string{"nat.lab reaches also docker0 (172.17.0.0/16), which is outside by definition"}
+	for name, got := range map[string]string{"text": view.Plan(p, view.Options{Width: 200}), "markdown": view.Markdown(p, view.Options{})} {
+		if !strings.Contains(got, "reaches also docker0 (172.17.0.0/16)") {
+			t.Errorf("%s does not say it:\n%s", name, got)
+		}
+	}
+}
+
 // What could not be seen never gives "No changes".
 func TestBlindPlan(t *testing.T) {
 	t.Parallel()
