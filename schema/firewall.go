@@ -96,7 +96,8 @@ type Rule struct {
 //	           "ip saddr" via Key "saddr"/"daddr"/"proto_src"/"proto_dst"/"l3proto"/"protocol" with Dir "original"|"reply")
 //	cmp        SReg, Op ("eq","neq","lt","lte","gt","gte"), Data
 //	range      SReg, Op ("eq","neq"), Data (from), Data2 (to)         both inclusive
-//	bitwise    SReg -> DReg, Len, Op ("bool","lshift","rshift"), Data (mask, or shift in host order), Data2 (xor)
+//	bitwise    SReg -> DReg, Len, Op ("bool","lshift","rshift"), Data (mask, or shift in host order), Data2 (xor); or, of two
+//	           registers, SReg, SReg2 -> DReg, Len, Op ("and","or","xor")
 //	byteorder  SReg -> DReg, Op ("hton","ntoh"), Len, Size
 //	lookup     SReg, Set (name) [-> DReg for maps], Op "" or "neq"    DReg 0 with a verdict map
 //	in         SReg, Len, Ranges, Op "" or "neq"    lowered multiport and the like; never on the wire

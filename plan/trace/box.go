@@ -404,7 +404,7 @@ func (b *boxer) payload(e *schema.Expr) field {
 
 func (b *boxer) bitwise(e *schema.Expr) {
 	f := b.regs[e.SReg]
-	if e.Op != "" && e.Op != "bool" || bytes.Count(e.Data2, []byte{0}) != len(e.Data2) || f.mask != nil {
+	if e.SReg2 != 0 || e.Op != "" && e.Op != "bool" || bytes.Count(e.Data2, []byte{0}) != len(e.Data2) || f.mask != nil {
 		f = field{}
 	}
 	f.mask = e.Data

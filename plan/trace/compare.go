@@ -531,7 +531,7 @@ func (c *chain) mentions(ru *rule, seen map[string]bool) (all bool) {
 }
 
 // loads are the ops that put something else into a register.
-var loads = []opcode{opPayload, opCT, opRT, opExthdr, opForeseen, opImm, opBitwise, opShift, opOrder}
+var loads = []opcode{opPayload, opCT, opRT, opExthdr, opForeseen, opImm, opBitwise, opShift, opMix, opOrder}
 
 // nameIn reads the name of an interface that begins at an offset of a key.
 func nameIn(key []byte, off int) string {

@@ -51,6 +51,7 @@ const (
 	opImm                      //
 	opBitwise                  //
 	opShift                    //
+	opMix                      // bitwise of two registers
 	opOrder                    // byteorder
 	opCmp                      // matches
 	opRange                    //
@@ -428,6 +429,8 @@ func (t *table) shapeBitwise(o *op, e *schema.Expr, hasD bool) {
 		}
 	case (e.Op == "lshift" || e.Op == "rshift") && len(e.Data) == 4:
 		o.code, o.neg = opShift, e.Op == "rshift"
+	case o.has&2 != 0 && fits(o.sreg2, e.Len) && (e.Op == "and" || e.Op == "or" || e.Op == "xor"):
+		o.code = opMix
 	default:
 		o.code = opForeseen
 	}

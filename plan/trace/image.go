@@ -203,18 +203,21 @@ func (r *sweep) parse(frame []byte) (ok bool, why string) {
 		if len(n) < 40 || n[0]>>4 != 6 {
 			return false, "this is no packet of IPv6"
 		}
-		off, proto, frag := extensions(n)
-		if frag {
+		off, auth, proto := extensions(n)
+		if proto == headerFragment {
 			return false, "fragments are put together first"
 		}
-		p.proto, p.trans = proto, netOff+off
+		p.proto, p.trans, p.auth = proto, netOff+off, auth
 	default:
 		head := int(n[0]&0xf) * 4
 		if n[0]>>4 != 4 || head < 20 || len(n) < head {
 			return false, "this is no packet of IPv4"
 		}
-		if binary.BigEndian.Uint16(n[6:])&0x3fff != 0 {
+		if fragmented(n) {
 			return false, "fragments are put together first"
+		}
+		if !usualOptions(n[20:head]) {
+			return false, "its IP options may stop it"
 		}
 		if total := int(binary.BigEndian.Uint16(n[2:])); total >= head && total < len(n) {
 			n = n[:total] // padding of short frames is cut off
@@ -232,20 +235,4 @@ func (r *sweep) parse(frame []byte) (ok bool, why string) {
 	p.filled = imageCells
 	p.framed, p.length = true, len(frame)-netOff
 	return true, ""
-}
-
-// extensions finds the protocol behind IPv6's extension headers.
-func extensions(n []byte) (off int, proto uint8, fragment bool) {
-	off, proto = 40, n[6]
-	for off+8 <= len(n) {
-		switch proto {
-		case 0, 43, 60: // hop by hop, routing, destination options
-			proto, off = n[off], off+8+8*int(n[off+1])
-		case 44:
-			return off, proto, true
-		default:
-			return off, proto, false
-		}
-	}
-	return off, proto, false
 }

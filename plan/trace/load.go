@@ -47,6 +47,8 @@ func (r *sweep) match(o *op) bdd.Node {
 		r.swap(o)
 	case opShift:
 		r.shift(o)
+	case opMix:
+		r.mix(o)
 	case opFIB:
 		return r.fibLoad(o)
 	case opRT:
@@ -124,7 +126,7 @@ func (r *sweep) signed(o *op, f bdd.Node) bdd.Node {
 // payload loads a slice of the packet. What lies beyond the headers may or may not be there.
 func (r *sweep) payload(o *op) bdd.Node {
 	p := &r.p
-	from, ok := p.offset(o)
+	from, ok := r.offset(o)
 	if !ok {
 		return bdd.False
 	}
@@ -241,6 +243,23 @@ func (r *sweep) shift(o *op) {
 	}
 }
 
+// mix joins two registers bit by bit (nft_bitwise_eval_and, _or, _xor; Linux 6.12).
+func (r *sweep) mix(o *op) {
+	n := int(o.len)
+	a, b := r.copyOf(r.reg(o.sreg, n)), r.copyOf(r.reg(o.sreg2, n))
+	join := r.x.And
+	switch o.e.Op {
+	case "or":
+		join = r.x.Or
+	case "xor":
+		join = r.x.Xor
+	}
+	to := r.reg(o.dreg, n)
+	for i := range 8 * n {
+		to.setBit(i, join(a.bit(r.x.Space, i), b.bit(r.x.Space, i)))
+	}
+}
+
 // swap is byteorder: on a little-endian host both directions turn the bytes of each element around.
 func (r *sweep) swap(o *op) {
 	size := int(o.e.Size)
@@ -276,7 +295,11 @@ func (r *sweep) meta(o *op) bdd.Node {
 	case "obrname", "bri_oifname", "obridgename":
 		return r.bridgeName(d, p.out, p.outAny)
 	case "l4proto":
-		r.loadCells(d, p.layer4)
+		if r.atAuth() {
+			r.load(d, []byte{protoAuth})
+		} else {
+			r.loadCells(d, p.layer4)
+		}
 	case "nfproto":
 		n := byte(nfIPv4)
 		switch {
@@ -458,67 +481,6 @@ func (r *sweep) rt(o *op) bdd.Node {
 		return bdd.True
 	}
 	return r.foreseen(o, 16)
-}
-
-// exthdr loads an IPv6 extension header, which only a given frame can have, or a TCP option, which nobody can foresee.
-func (r *sweep) exthdr(o *op) bdd.Node {
-	present := o.e.Flags&1 != 0 // NFT_EXTHDR_F_PRESENT
-	if (o.e.Op == "ipv6" || o.e.Op == "") != r.p.v6 && (o.e.Op == "ipv6" || o.e.Op == "" || o.e.Op == "ip") {
-		return bdd.False // nft_exthdr_ipv6_eval, nft_exthdr_ipv4_eval: whatever was asked
-	}
-	if r.p.framed && (o.e.Op == "ipv6" || o.e.Op == "") {
-		return r.extension(o, present)
-	}
-	tcp := r.p.layer4.equal(r.x, []byte{protoTCP})
-	sctp := r.p.layer4.equal(r.x, []byte{protoSCTP})
-	may := bdd.False
-	switch o.e.Op {
-	case "tcpopt":
-		if may = tcp; r.p.framed && r.p.image.b[min(r.p.trans+12, imageCells-1)]>>4 <= 5 {
-			may = bdd.False
-		}
-	case "sctp":
-		may = sctp
-	}
-	var there bdd.Node
-	if may != bdd.False {
-		there = r.x.And(may, r.fixedBit("option "+o.e.Op+" "+string(rune(o.e.Type))))
-	}
-	g := r.reg(o.dreg, int(o.len))
-	switch {
-	case present:
-		r.load(o.dreg, []byte{0})
-		r.reg(o.dreg, 1).setBit(7, there)
-		return bdd.True
-	case may == bdd.False:
-		return bdd.False
-	}
-	r.fixed(g, "option "+o.e.Op+" "+string(rune(o.e.Type))+" at "+string(rune(o.e.Offset))+" "+string(rune(o.len)))
-	return there
-}
-
-// extension looks for a header in the chain of a given frame (ipv6_find_hdr).
-func (r *sweep) extension(o *op, present bool) bdd.Node {
-	p := &r.p
-	b := p.image.b[:p.end]
-	at, next, found := netOff+40, b[netOff+6], false
-	for {
-		if found = uint32(next) == o.e.Type; found || at+8 > len(b) || next != 0 && next != 43 && next != 60 {
-			break
-		}
-		next, at = b[at], at+8+8*int(b[at+1])
-	}
-	n := int(o.len)
-	switch {
-	case present:
-		r.load(o.dreg, []byte{map[bool]byte{true: 1}[found]})
-	case !found || at+int(o.e.Offset)+n > len(b):
-		return bdd.False
-	default:
-		from := at + int(o.e.Offset)
-		r.loadCells(o.dreg, p.image.at(from, n))
-	}
-	return bdd.True
 }
 
 // fibLoad asks the routing tables (net/ipv4/netfilter/nft_fib_ipv4.c).

@@ -335,11 +335,7 @@ func (g *generator) mixed() ruleset {
 		return &rulesOf{map[bool]string{false: "iptables-nft-restore", true: "ip6tables-nft-restore"}[v6], g.restore(v6, nat)}
 	}
 	nft := &rulesOf{"nft", ""}
-	kinds := 12
-	if *doubtful {
-		kinds = 14
-	}
-	switch g.r.IntN(kinds) {
+	switch g.r.IntN(14) {
 	case 0:
 		return ruleset{legacy(false, true), legacy(true, true)}
 	case 1:

@@ -1,7 +1,6 @@
 package trace_test
 
 import (
-	"flag"
 	"fmt"
 	"slices"
 	"strings"
@@ -120,6 +119,10 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 			return "-m esp " + not() + "--espspi " + pick(g, "0:1000000", "1000000:4000000000")
 		case "ah":
 			return "-m ah " + not() + "--ahspi " + pick(g, "0:1000000", "1000000:4000000000")
+		case "":
+			if v6 {
+				return pick(g, "-m ah "+not()+"--ahspi "+pick(g, "0:1000000", "1000000:4000000000")+pick(g, "", " --ahres"), "-m ah --ahspi 0:4294967295 "+not()+"--ahlen 24", "-m rt --rt-type 0 "+not()+"--rt-segsleft 0")
+			}
 		}
 	}
 	for {
@@ -181,24 +184,24 @@ func (g *generator) extension(chain, proto string, v6 bool) string {
 			}
 			return "-m frag --fragfirst"
 		case 21:
-			if v6 && *doubtful {
-				return "-m ipv6header --header " + pick(g, "dst", "hop", "frag", "prot") + pick(g, " --soft", "")
+			if v6 {
+				return "-m ipv6header " + not() + "--header " + pick(g, "dst", "hop", "frag", "prot", "auth", "route,prot", "dst,prot", "none", "esp") + pick(g, " --soft", "")
 			}
 		case 22:
-			if inward && *doubtful {
+			if inward {
 				return "-m physdev " + not() + pick(g, "--physdev-in vnet0", "--physdev-in vnet+", "--physdev-is-in", "--physdev-is-bridged")
 			}
 		case 23:
-			if (chain == "FORWARD" || chain == "POSTROUTING") && *doubtful {
+			if chain == "FORWARD" || chain == "POSTROUTING" {
 				return "-m physdev " + not() + pick(g, "--physdev-out vnet1", "--physdev-is-out") + " --physdev-is-bridged"
 			}
 		case 24:
-			if inward && *doubtful {
+			if inward && g.dark {
 				return "-m policy --dir in --pol " + pick(g, "none", "ipsec")
 			}
 		case 25:
 			if chain == "PREROUTING" {
-				return "-m rpfilter " + pick(g, append([]string{"", "--loose", "--invert", "--validmark"}, unsure("--accept-local")...)...)
+				return "-m rpfilter " + pick(g, "", "--loose", "--invert", "--validmark", "--accept-local", "--accept-local --loose")
 			}
 		case 26:
 			if inward {
@@ -264,7 +267,7 @@ func (g *generator) mangleTarget(proto string, v6 bool) string {
 		return "ECN --ecn-tcp-remove"
 	}
 	return pick(g, "MARK --set-mark 0x1", "MARK --set-mark 0x2", "MARK --or-mark 0x2", "MARK --and-mark 0x1", "MARK --xor-mark 0x3", "MARK --set-xmark 0x10/0x30",
-		"CONNMARK --set-mark 0x1", "CONNMARK --save-mark", "CONNMARK --restore-mark", "CONNMARK --set-xmark 0x2/0x6", pick(g, append([]string{"CONNMARK --restore-mark"}, unsure("CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x3")...)...), pick(g, append([]string{"CONNMARK --save-mark"}, unsure("CONNMARK --save-mark --mask 0x1")...)...),
+		"CONNMARK --set-mark 0x1", "CONNMARK --save-mark", "CONNMARK --restore-mark", "CONNMARK --set-xmark 0x2/0x6", "CONNMARK --restore-mark --nfmask 0x3 --ctmask 0x3", "CONNMARK --save-mark --mask 0x1",
 		ttl, ttl, "DSCP --set-dscp 0x04", "DSCP --set-dscp-class EF", "TOS --set-tos 0x10", "TOS --and-tos 0xf0", "CLASSIFY --set-class 1:1", "CHECKSUM --checksum-fill")
 }
 
@@ -352,14 +355,4 @@ func (g *generator) ebtables() string {
 		fmt.Fprintf(&b, "-P %s DROP\n", pick(g, "INPUT", "FORWARD", "OUTPUT"))
 	}
 	return b.String()
-}
-
-// doubtful lets in what is not understood yet.
-var doubtful = flag.Bool("oracle.doubtful", false, "also what is known not to be understood")
-
-func unsure(s string) []string {
-	if *doubtful {
-		return []string{s}
-	}
-	return nil
 }

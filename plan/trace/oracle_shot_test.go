@@ -268,7 +268,7 @@ func (m *gunsmith) follow(d *draft) {
 }
 
 func (m *gunsmith) flipBit(d *draft) {
-	b := d.ip
+	b := d.bytes("network")
 	switch m.r.IntN(5) {
 	case 0:
 		b = d.eth[:12]
@@ -289,6 +289,9 @@ func (d *draft) bytes(base string) []byte {
 	case "link":
 		return d.eth[:]
 	case "network":
+		if !d.v6 {
+			return d.ip[:20] // options stay as they are
+		}
 		return d.ip
 	case "transport":
 		return d.l4[:len(d.l4)-tagLen]
@@ -303,13 +306,13 @@ func (m *gunsmith) plain() *draft {
 	if d.v6 {
 		d.ip = make([]byte, 40)
 		d.ip[0] = 0x60
-		d.ip[7] = pick(m.generator, byte(64), 64, 64, 2, 255, byte(m.r.IntN(253)+2))
+		d.ip[7] = m.hops()
 		copy(d.ip[8:], src.AsSlice())
 		copy(d.ip[24:], dst.AsSlice())
 	} else {
 		d.ip = make([]byte, 20)
 		d.ip[0] = 0x45
-		d.ip[8] = pick(m.generator, byte(64), 64, 64, 2, 255, byte(m.r.IntN(253)+2))
+		d.ip[8] = m.hops()
 		binary.BigEndian.PutUint16(d.ip[4:], uint16(m.r.IntN(65536)))
 		d.ip[6] = pick(m.generator, byte(0x40), 0)
 		copy(d.ip[12:], src.AsSlice())
@@ -320,10 +323,18 @@ func (m *gunsmith) plain() *draft {
 	}
 	m.macs(d, dst)
 	m.transport(d, pick(m.generator, byte(6), 6, 6, 17, 17, 17, 1, 58, pick(m.generator, byte(47), 50, 51, 132, 2, 89, 103)))
-	if d.v6 && m.wild && m.chance(12) {
-		m.extend(d)
+	switch {
+	case d.v6 && m.wild && m.chance(12) && len(d.ext) == 0:
+		m.extend(d, pick(m.generator, byte(60), 60, 0, 43, 51))
+	case !d.v6 && m.wild && m.chance(5):
+		m.options(d)
 	}
 	return d
+}
+
+// hops is a TTL or hop limit.
+func (m *gunsmith) hops() byte {
+	return pick(m.generator, byte(64), 64, 64, 2, pick(m.generator, byte(1), 1, 0, 3), 255, byte(m.r.IntN(256)))
 }
 
 func (d *draft) setTOS(v byte) {
@@ -427,6 +438,13 @@ func (m *gunsmith) transport(d *draft, proto byte) {
 	if !d.v6 && proto == 58 {
 		proto = 1
 	}
+	if d.v6 && proto == 51 { // no transport of IPv6, but a header before it
+		m.transport(d, pick(m.generator, byte(6), 17, 58))
+		if len(d.ext) == 0 {
+			m.extend(d, 51)
+		}
+		return
+	}
 	d.setProto(proto)
 	port := func() uint16 {
 		if m.chance(50) {
@@ -444,6 +462,10 @@ func (m *gunsmith) transport(d *draft, proto byte) {
 			h[13] = byte(m.r.IntN(256))
 		}
 		binary.BigEndian.PutUint16(h[14:], uint16(m.r.IntN(65536)))
+		if m.wild && m.chance(25) {
+			h = append(h, m.tcpOptions()...)
+			h[12] = byte(len(h)/4) << 4
+		}
 	case 17, 136:
 		h = make([]byte, 8)
 	case 132:
@@ -502,18 +524,51 @@ func (d *draft) setProto(proto byte) {
 	}
 }
 
+// tcpOptions are some, such as senders use, with room at the end.
+func (m *gunsmith) tcpOptions() []byte {
+	var b []byte
+	for range 1 + m.r.IntN(3) {
+		b = append(b, pick(m.generator, []byte{2, 4, byte(m.r.IntN(6)), byte(m.r.IntN(256))}, []byte{4, 2}, []byte{3, 3, 7}, []byte{8, 10, 0, 0, 0, 1, 0, 0, 0, 0}, []byte{1})...)
+	}
+	b = append(b, 1)
+	for len(b)%4 != 0 {
+		b = append(b, pick(m.generator, byte(0), 1))
+	}
+	return b
+}
+
+// options puts options into the header of IPv4.
+func (m *gunsmith) options(d *draft) {
+	var b []byte
+	if m.chance(60) {
+		b = append(b, 148, 4, 0, 0)
+	}
+	if m.chance(40) {
+		b = append(b, 7, 7, 4, 0, 0, 0, 0)
+	}
+	b = append(b, 1)
+	for len(b)%4 != 0 {
+		b = append(b, 0)
+	}
+	d.ip = append(d.ip, b...)
+	d.ip[0] = 0x40 | byte(len(d.ip)/4)
+}
+
 // extend puts an IPv6 extension header in front of the transport header.
-func (m *gunsmith) extend(d *draft) {
-	kind := pick(m.generator, byte(60), 60, 0)
+func (m *gunsmith) extend(d *draft, kind byte) {
 	d.ext = make([]byte, 8)
-	d.ext[0] = d.proto
 	d.lastExt = 0
 	switch kind {
 	case 60, 0:
 		d.ext[2], d.ext[3] = 1, 4 // PadN
-	case 44:
+	case 43: // of a type that nothing is left of
+		d.ext[2], d.ext[3] = 0, 0
+	case 51:
+		d.ext = make([]byte, 24)
+		d.ext[1] = 4
 		binary.BigEndian.PutUint32(d.ext[4:], m.r.Uint32())
 	}
+	d.ext[0] = d.proto
 	d.ip[6], d.extKind = kind, kind
 }
 
@@ -585,10 +640,10 @@ func (m *gunsmith) plausible(d *draft) bool {
 		return false
 	}
 	if d.v6 {
-		if d.ip[0]>>4 != 6 || d.ip[7] < 2 {
+		if d.ip[0]>>4 != 6 {
 			return false
 		}
-	} else if d.ip[0] != 0x45 || d.ip[8] < 2 || d.ip[6]&0xbf != 0 || d.ip[7] != 0 {
+	} else if d.ip[0] != 0x40|byte(len(d.ip)/4) || d.ip[6]&0xbf != 0 || d.ip[7] != 0 {
 		return false
 	}
 	pt := pointsOf(append(bytes.Clone(d.ip), d.l4...))
@@ -598,16 +653,19 @@ func (m *gunsmith) plausible(d *draft) bool {
 	if d.from != "h" && pt.src == pt.dst || !slices.Contains(earProtos, d.proto) {
 		return false
 	}
-	if proto, l4 := upper(slices.Concat(d.ip, d.ext, d.l4)); d.v6 && (proto != d.proto && d.proto != 51 || len(l4) < tagLen) {
+	if proto, l4 := upper(slices.Concat(d.ip, d.ext, d.l4)); d.v6 && (proto != d.proto || len(l4) < tagLen) {
 		return false // a chain of headers that leads nowhere
 	}
-	if d.proto == 47 && d.l4[1]&7 != 0 || d.proto == 51 && d.v6 {
-		return false // NAT drops versions of GRE that it does not know; where AH ends is not one question
+	if d.proto == 47 && d.l4[1]&7 != 0 {
+		return false // NAT drops versions of GRE that it does not know
 	}
 	if withPorts(d.proto) && (pt.sport == 0 || pt.dport == 0) {
 		return false
 	}
-	if !m.wild && d.proto == 6 && (d.l4[12] != 0x50 || d.l4[13] != 2) || d.proto == 6 && d.l4[12]>>4 != 5 {
+	if size := 4 * int(d.l4[min(12, len(d.l4)-1)]>>4); d.proto == 6 && (size < 20 || size > len(d.l4)) {
+		return false
+	}
+	if !m.wild && d.proto == 6 && (d.l4[12] != 0x50 || d.l4[13] != 2) {
 		return false
 	}
 	if !m.wild && (d.proto == 1 && d.l4[0] != 8 || d.proto == 58 && d.l4[0] != 128) {

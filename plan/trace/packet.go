@@ -26,6 +26,8 @@ const (
 	protoTCP    = 6
 	protoUDP    = 17
 	protoDCCP   = 33
+	protoESP    = 50
+	protoAuth   = 51
 	protoICMPv6 = 58
 	protoNone   = 59
 	protoSCTP   = 132

@@ -75,6 +75,7 @@ type parcel struct {
 	cast   int   // what it was on the wire: one of unicast, broadcast, multicast
 	layer4 cells
 	trans  int  // where the transport header begins
+	auth   int  // where IPv6's authentication header does, 0 for none
 	end    int  // behind the last byte that is surely there
 	filled int  // behind the last byte that the image holds
 	length int  // from the network header on, where framed

@@ -218,7 +218,7 @@ func (r *sweep) rule(b *base, c *chain, i, k int, pc, matched bdd.Node, back *bd
 // certain tells whether what a match says of a packet follows from the packet, so that it need not know which packets ask.
 func (o *op) certain() bool {
 	switch o.code {
-	case opCmp, opRange, opBitwise, opImm, opOrder, opShift:
+	case opCmp, opRange, opBitwise, opImm, opOrder, opShift, opMix:
 		return true
 	case opPayload:
 		return o.off < 64 && o.len <= 16
@@ -391,7 +391,7 @@ func (r *sweep) metaSet(o *op, live bdd.Node) {
 // write is payload_w: the packet itself changes, and what is read from it later.
 func (r *sweep) write(o *op, live bdd.Node) {
 	p := &r.p
-	from, ok := p.offset(o)
+	from, ok := r.offset(o)
 	n := int(o.e.Len)
 	if !ok || from+n > p.end || n > regBytes {
 		return
@@ -400,7 +400,8 @@ func (r *sweep) write(o *op, live bdd.Node) {
 }
 
 // offset is where a payload expression looks in the image.
-func (p *parcel) offset(o *op) (int, bool) {
+func (r *sweep) offset(o *op) (int, bool) {
+	p := &r.p
 	at := linkOff
 	switch o.base {
 	case 0:
@@ -410,7 +411,9 @@ func (p *parcel) offset(o *op) (int, bool) {
 	case 1:
 		at = netOff
 	case 2:
-		at = p.trans
+		if at = p.trans; r.atAuth() {
+			at = p.auth
+		}
 	default:
 		return 0, false
 	}

@@ -27,6 +27,7 @@ const (
 
 	nftaBitwiseOp   = 6 // NFTA_BITWISE_OP
 	nftaBitwiseData = 7 // NFTA_BITWISE_DATA
+	nftaBitwiseSReg = 8 // NFTA_BITWISE_SREG2
 
 	nftaSocketKey   = 1 // NFTA_SOCKET_KEY
 	nftaSocketDreg  = 2 // NFTA_SOCKET_DREG

@@ -106,6 +106,8 @@ func (d *exprDecoder) bitwise() {
 		d.pick(&e.Op, bitwiseOps(), d.u32())
 	case nftaBitwiseData:
 		d.data(&e.Data)
+	case nftaBitwiseSReg:
+		e.SReg2 = d.u32()
 	default:
 		d.odd = true
 	}

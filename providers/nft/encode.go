@@ -268,7 +268,11 @@ func encodeBitwise(b *builder, e *schema.Expr) error {
 		return nil // without NFTA_BITWISE_OP, which kernels before 5.6 do not know
 	}
 	b.u32(nftaBitwiseOp, op)
-	b.value(nftaBitwiseData, e.Data)
+	if e.SReg2 != 0 {
+		b.u32(nftaBitwiseSReg, e.SReg2)
+	} else {
+		b.value(nftaBitwiseData, e.Data)
+	}
 	return nil
 }
 

@@ -26,7 +26,7 @@ func cmpOps() []string { return []string{"eq", "neq", "lt", "lte", "gt", "gte"} 
 
 func rangeOps() []string { return []string{"eq", "neq"} }
 
-func bitwiseOps() []string { return []string{"bool", "lshift", "rshift"} }
+func bitwiseOps() []string { return []string{"bool", "lshift", "rshift", "and", "or", "xor"} }
 
 func byteorderOps() []string { return []string{"ntoh", "hton"} }
 

@@ -2,6 +2,7 @@ package xt
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,8 +13,13 @@ import (
 
 // Next header numbers of extension headers, as exthdr names them.
 const (
-	headerRouting  = 43
-	headerFragment = 44
+	headerHops        = 0
+	headerRouting     = 43
+	headerFragment    = 44
+	headerESP         = 50
+	headerAuth        = 51
+	headerNone        = 59
+	headerDestination = 60
 )
 
 // extension loads n bytes of an extension header; a packet without the header breaks the rule.
@@ -121,9 +127,39 @@ func ipv6header(b blob) result {
 			names = append(names, name)
 		}
 	}
-	w.opt(b.u8(1) != 0, "--header", "%s", strings.Join(names, ","))
-	w.flag(b.u8(2) != 0, "--soft")
-	return w.textOnly()
+	not, soft := b.u8(1), b.u8(2) != 0
+	w.opt(not != 0, "--header", "%s", strings.Join(names, ","))
+	w.flag(soft, "--soft")
+	asked := b.u8(0)
+	var exprs []schema.Expr
+	for i, header := range []uint32{headerNone, headerESP, headerAuth, headerFragment, headerRouting, headerDestination, headerHops} {
+		bit := byte(2) << i
+		if asked&bit != 0 || !soft {
+			exprs = append(exprs, hasOrNot(header, asked&bit != 0 && !(soft && not&bit != 0))...)
+		}
+	}
+	// The first bit is whether a protocol follows: any but ESP and none at all, which end the chain too.
+	esp, none := hasOrNot(headerESP, true), hasOrNot(headerNone, true)
+	switch protocol := asked&1 != 0; {
+	case soft && !protocol:
+	case soft && not&1 != 0:
+		return w.any(slices.Concat(exprs, esp), slices.Concat(exprs, none))
+	case soft:
+		exprs = slices.Concat(exprs, hasOrNot(headerESP, false), hasOrNot(headerNone, false))
+	case protocol == (asked&6 != 0):
+		exprs = append(exprs, never()...)
+	}
+	if not != 0 && !soft {
+		return w.none(exprs)
+	}
+	return w.means(exprs...)
+}
+
+// hasOrNot tells whether a packet has an extension header, or has it not.
+func hasOrNot(header uint32, there bool) []schema.Expr {
+	exprs := has(header)
+	exprs[1] = cmp(!there, []byte{1})
+	return exprs
 }
 
 // ah6 is struct ip6t_ah: an extension header here.
@@ -137,7 +173,23 @@ func ah6(b blob) result {
 		w.opt(inv&2 != 0, "--ahlen", "%d", n)
 	}
 	w.flag(b.u8(12) != 0, "--ahres")
-	return w.textOnly()
+	exprs := has(headerAuth)
+	switch from, to := b.u32(0), b.u32(4); {
+	case from != 0 || to != 0xffffffff:
+		exprs = append(exprs, extension(headerAuth, 4, 4), in(inv&1 != 0, net32(from), net32(to)))
+	case inv&1 != 0:
+		exprs = append(exprs, never()...)
+	}
+	if n := b.u32(8); n != 0 { // the field counts words, without two of them (ipv6_authlen)
+		if n%4 != 0 || n < 8 || n > 8+4*0xff {
+			return w.textOnly()
+		}
+		exprs = append(exprs, extension(headerAuth, 1, 1), cmp(inv&2 != 0, []byte{byte(n/4 - 2)}))
+	}
+	if b.u8(12) != 0 {
+		exprs = append(exprs, extension(headerAuth, 2, 2), cmp(false, net16(0)))
+	}
+	return w.means(exprs...)
 }
 
 // options6 is struct ip6t_opts of hop-by-hop and destination options.

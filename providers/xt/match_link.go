@@ -84,7 +84,10 @@ func rpfilter(b blob) result {
 		fib.Key += " . mark"
 	}
 	if flags&loose == 0 {
-		fib.Key, local.Key = fib.Key+" . iif", local.Key+" . iif"
+		fib.Key += " . iif"
+		if !b.ip6 { // of IPv6 an address of any link will do
+			local.Key += " . iif"
+		}
 	}
 	ways := [][]schema.Expr{{fib, cmp(false, []byte{1})}}
 	if b.ip6 {
