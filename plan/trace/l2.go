@@ -370,33 +370,36 @@ func (b *fabric) fixedElsewhere(out *schema.Link, vid uint16) bool {
 }
 
 // senderTags are the tags with which a machine behind a port may send: none where the port has a PVID, and the VLANs that
-// leave the port tagged. Evidence in the forwarding database (its MAC address, learned in a VLAN) decides; else it may be
-// any of them.
+// leave the port tagged. Where its MAC address was learned in one of them, those decide; what an administrator entered is no
+// evidence of what the machine does.
 func (b *fabric) senderTags(port *schema.Link, mac string) []uint16 {
 	if port.Facts == nil || port.Facts.VLANs == nil {
 		return []uint16{0}
 	}
-	var tags []uint16
+	var tags, heard []uint16
+	may := func(tag, vid uint16) {
+		tags = append(tags, tag)
+		e := b.fdb[stationAt{strings.ToLower(mac), vid}]
+		if mac != "" && e != nil && e.Link == port.Name && e.State != "permanent" && e.State != "static" {
+			heard = append(heard, tag)
+		}
+	}
 	pvid := port.Facts.VLANs.PVID()
 	if pvid != 0 {
-		tags = append(tags, 0)
+		may(0, pvid)
 	}
 	for _, r := range port.Facts.VLANs.Ranges {
 		for id := r.First; id <= r.Last; id++ {
-			if r.Untagged || id == pvid {
-				continue
+			if !r.Untagged && id != pvid {
+				may(id, id)
 			}
-			if e := b.fdb[stationAt{strings.ToLower(mac), id}]; mac != "" && e != nil && e.Link == port.Name && e.State != "permanent" {
-				return []uint16{id}
-			}
-			tags = append(tags, id)
 		}
 	}
-	if e := b.fdb[stationAt{strings.ToLower(mac), pvid}]; mac != "" && e != nil && e.Link == port.Name && e.State != "permanent" {
+	switch {
+	case len(heard) > 0:
+		return heard
+	case len(tags) == 0:
 		return []uint16{0}
-	}
-	if len(tags) == 0 {
-		tags = []uint16{0}
 	}
 	return tags
 }

@@ -66,7 +66,8 @@ var vlanCases = []struct {
 	{"10pu 10p 20pu 10", "1pu", map[string]string{"a>b": "VN210", "b>a": "VN210", "a>host": "VN209", "host>a": "VN208", "d>a": "pass"}},
 	{"1pu,10 10pu,isolated 10pu,isolated 10", "1pu,10", map[string]string{"b>c": "VN204", "b>d": "pass", "host>b": "pass"}},
 	{"10pu,nolearn 10pu 10pu,static=a 10,locked", "1pu,10", map[string]string{"b>a": "VN213", "d>b": "VN212"}},
-	{"10pu 10pu 10pu,static=a 10", "1pu,10", map[string]string{"b>a": "pass"}}, // the entry has moved
+	{"10pu 10pu 10pu,static=a 10", "1pu,10", map[string]string{"b>a": "pass"}},                  // the entry has moved
+	{"10pu 10pu,20,static=b 10pu 10", "10pu,20u,plain", map[string]string{"b>host": "depends"}}, // what was heard counts, not what was entered
 }
 
 // vlanLab is four machines at ports of a bridge: a, b and c know nothing of VLANs, d has its address in VLAN 10. The host has
