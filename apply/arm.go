@@ -69,7 +69,7 @@ func (s Spawn) child() error {
 		return fmt.Errorf("start it: %w", err)
 	}
 	defer func() { _ = null.Close() }()              // it has its own
-	cmd := exec.Command("/proc/self/exe", s.Args...) // also where the file was replaced meanwhile
+	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", s.Args...) // also where the file was replaced meanwhile
 	cmd.Args[0] = os.Args[0]
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}

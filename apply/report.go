@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // ErrRolledBack is the error of a Run that failed and left the host as it was before.
@@ -60,8 +61,8 @@ type Report struct {
 	Meanwhile []string `json:"meanwhile,omitempty"`
 	// Checks are the goals as verified on the host: Before is the verdict now.
 	Checks []plan.Check `json:"checks,omitempty"`
-	// Probes are the goals that real packets were sent for, and what became of those that failed.
-	Probes []Probe `json:"probes,omitempty"`
+	// Probes are what real packets said, of the goals that ask for them.
+	Probes []schema.ProbeResult `json:"probes,omitempty"`
 	// Deadline is when an unconfirmed change is undone.
 	Deadline time.Time `json:"deadline,omitzero"`
 	// Code is that of Error, for vmnet explain; "" for none.
@@ -87,12 +88,6 @@ func newReport(p *plan.Plan) *Report {
 		r.Steps[i] = StepResult{Step: s.ID, State: StepPending}
 	}
 	return r
-}
-
-// Probe is what real packets said about a goal.
-type Probe struct {
-	Goal  string `json:"goal"`
-	Error string `json:"error,omitempty"` // why it fails; "" when it holds
 }
 
 // Count is the number of steps in one of the given states.

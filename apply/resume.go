@@ -254,7 +254,7 @@ func (e *Entry) left() error {
 	return fmt.Errorf("process %d, which made the change, died", e.Applier.PID)
 }
 
-// made counts the steps that were begun and not undone, for people.
+// Remaining are the steps that were begun and not undone.
 func (e *Entry) Remaining() (steps []plan.Step) {
 	if e.Plan == nil {
 		return nil

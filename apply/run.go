@@ -36,8 +36,8 @@ type Options struct {
 	Arm func(context.Context, *Journal) (Watchdog, error)
 	// Who runs this, for the journal.
 	Who Who
-	// Probe sends real packets for goals that ask for it and returns, for those that fail, why; nil: nothing is sent.
-	Probe func(context.Context, []schema.Goal) map[int]string
+	// Probe sends real packets for goals that ask for it, before the first step and after the last; nil: nothing is sent.
+	Probe func(context.Context, []schema.Goal) []schema.ProbeResult
 }
 
 // Watchdog is a process that stands ready to undo a change.
@@ -95,7 +95,7 @@ type run struct {
 	before  *past
 	made    []made // the steps to undo, in the order made
 	dog     Watchdog
-	probed  map[string]string // goals that failed when probed before the first step
+	probed  map[string]bool // goals for which packets got through before the first step
 }
 
 // made is a step that was begun.
@@ -220,7 +220,10 @@ func (r *run) check(ctx context.Context) error {
 	}
 	r.report.Held = len(r.plan.Basis)
 	r.o.Progress(Event{Kind: EventChecked, Total: len(r.plan.Steps), Facts: len(r.plan.Basis), Held: len(r.plan.Basis)})
-	r.probed = r.probe(ctx)
+	r.probed = map[string]bool{}
+	for _, p := range r.probe(ctx) {
+		r.probed[goalKey(p.Goal)] = p.Status == "ok"
+	}
 	return nil
 }
 

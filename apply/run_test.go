@@ -274,3 +274,32 @@ func TestBroken(t *testing.T) {
 		t.Errorf("Broken = %q, want %q", got, want)
 	}
 }
+
+// Real packets that got through before and do not after take the change back; those that never did, or cannot be sent, do not.
+func TestProbesHoldAgainst(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		before, after string
+		back          bool
+	}{{"ok", "fail", true}, {"ok", "ok", false}, {"fail", "fail", false}, {"unknown", "fail", false}, {"ok", "unknown", false}} {
+		h, want := drifted(t)
+		p := newPlan(t, h, want)
+		p.Checks[0].Goal.Probe = true
+		already, steps := made(h), len(p.Steps)
+		o := quick
+		o.Probe = func(_ context.Context, goals []schema.Goal) []schema.ProbeResult {
+			status := c.before
+			if made(h) >= already+steps {
+				status = c.after
+			}
+			return []schema.ProbeResult{{Goal: goals[0], Status: status, Why: "no answer"}}
+		}
+		report, err := apply.Run(t.Context(), h, p, journal(t), o)
+		if back := errors.Is(err, apply.ErrRolledBack); back != c.back || (err != nil) != c.back {
+			t.Errorf("%s before, %s after: error %v, want a rollback: %t", c.before, c.after, err, c.back)
+		}
+		if len(report.Probes) != 1 || report.Probes[0].Status != c.after {
+			t.Errorf("probes %+v, want the last", report.Probes)
+		}
+	}
+}

@@ -145,7 +145,10 @@ func (r *run) compare(live *schema.State) {
 			continue
 		}
 		r.report.Facts-- // it is somebody else's
-		if o := cmp.Or(was, is); o == nil || !kernelMade(o) {
+		if was == nil {
+			was = is
+		}
+		if !kernelMade(was) {
 			r.report.Meanwhile = append(r.report.Meanwhile, text)
 		}
 	}

@@ -99,38 +99,30 @@ func (r *run) unexpected(again []plan.Step) []plan.Step {
 	return slices.DeleteFunc(slices.Clone(again), func(s plan.Step) bool { return deferred[s.Change.Ref] })
 }
 
-// probe sends real packets for the goals that ask for it and returns why they fail, by their keys.
-func (r *run) probe(ctx context.Context) map[string]string {
-	var goals []schema.Goal
-	for _, c := range r.plan.Checks {
-		if c.Goal.Probe {
-			goals = append(goals, c.Goal)
-		}
-	}
-	if r.o.Probe == nil || len(goals) == 0 {
+// probe sends real packets for the goals that ask for it.
+func (r *run) probe(ctx context.Context) []schema.ProbeResult {
+	if r.o.Probe == nil {
 		return nil
 	}
-	failed := map[string]string{}
-	why := r.o.Probe(ctx, goals)
-	r.report.Probes = nil
-	for i, g := range goals {
-		r.report.Probes = append(r.report.Probes, Probe{g.Address, why[i]})
-		if why[i] != "" {
-			failed[goalKey(g)] = g.Address + ": " + why[i]
-		}
+	goals := make([]schema.Goal, len(r.plan.Checks))
+	for i, c := range r.plan.Checks {
+		goals[i] = c.Goal
 	}
-	return failed
+	if goals = schema.Probed(goals); len(goals) == 0 {
+		return nil
+	}
+	r.report.Probes = r.o.Probe(ctx, goals)
+	return r.report.Probes
 }
 
-// newlyDead are the probes that fail now and did not before the first step.
-func (r *run) newlyDead(now map[string]string) []string {
+// newlyDead are the probes that fail now though packets got through before the first step.
+func (r *run) newlyDead(now []schema.ProbeResult) []string {
 	var out []string
-	for key, why := range now {
-		if r.probed[key] == "" {
-			out = append(out, why)
+	for _, p := range now {
+		if p.Status == "fail" && r.probed[goalKey(p.Goal)] {
+			out = append(out, p.Goal.Address+": "+p.Why)
 		}
 	}
-	slices.Sort(out)
 	return out
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/providers/probe"
 	"github.com/vmnet/vmnet/providers/sessions"
 	"github.com/vmnet/vmnet/schema"
 )
@@ -212,8 +213,7 @@ func (a *app) recover(ctx context.Context, lock *apply.Lock) error {
 	err := apply.Recover(ctx, lock, a.open, apply.Options{Who: a.who(ctx)}, func(e *apply.Entry, r *apply.Report) {
 		a.errText(view.Recovered(e, r, a.view(a.err)))
 	})
-	var pending *apply.PendingError
-	if errors.As(err, &pending) {
+	if errors.As(err, new(*apply.PendingError)) {
 		return &exit{exitBusy, apply.CodePending, err}
 	}
 	return err
@@ -316,7 +316,7 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 	told := a.teller(a.view(a.err))
 	journal := lock.Journal(p.ID)
 	report, err := apply.Run(ctx, h, p, journal, apply.Options{
-		Progress: told.hear, Confirm: a.confirmTime(ctx, p, o), Who: a.who(ctx),
+		Progress: told.hear, Confirm: a.confirmTime(ctx, p, o), Who: a.who(ctx), Probe: probe.Probe,
 		Arm: apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}.Arm,
 	})
 	told.stop()
@@ -324,8 +324,9 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 		if err := lock.Release(); err != nil {
 			return err
 		}
-		report, err = a.wait(ctx, p, journal.Path(), report, o)
+		report, err = a.wait(ctx, journal.Path(), report, o)
 	}
+	a.record("apply", p.ID, report)
 	errView := a.view(a.err)
 	if *o.format == "json" {
 		a.wrote = true
@@ -338,7 +339,7 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 }
 
 // wait follows a change until somebody confirms it or it is taken back, unless it is left to the watchdog.
-func (a *app) wait(ctx context.Context, p *plan.Plan, path string, report *apply.Report, o *applyFlags) (*apply.Report, error) {
+func (a *app) wait(ctx context.Context, path string, report *apply.Report, o *applyFlags) (*apply.Report, error) {
 	if o.detach {
 		return report, nil
 	}

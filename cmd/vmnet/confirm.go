@@ -64,6 +64,9 @@ func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags) error
 	}
 	defer func() { _ = done() }() // nothing is left to write
 	report, err := apply.Confirm(ctx, lock, e, h, apply.Options{Who: a.who(ctx)}, o.fromHere)
+	if report != nil {
+		a.record("confirm", e.ID, report)
+	}
 	if err == nil && *o.format != "json" {
 		a.outText("Confirmed: change " + e.ID + " stays.\n")
 		return nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -22,6 +23,7 @@ PATH is a directory of *.vmnet.hcl files, one file, or "-"; the current director
 type planFlags struct {
 	sources
 	out      string
+	rebase   string
 	detailed bool
 	full     bool
 	resets   []string
@@ -38,6 +40,7 @@ func (a *app) planCmd() *cobra.Command {
 	}
 	f := cmd.Flags()
 	o.registerLive(f)
+	f.StringVar(&o.rebase, "rebase", "", "plan anew for the configuration of this saved plan, and show only what differs from it")
 	f.StringVar(&o.out, "out", "", "save the plan in this file, for apply and show")
 	f.BoolVar(&o.detailed, "detailed-exitcode", false, "exit 2 when there are changes, 8 when an expectation fails in spite of them")
 	f.BoolVar(&o.full, "full", false, "every line, expectation and command")
@@ -47,6 +50,9 @@ func (a *app) planCmd() *cobra.Command {
 }
 
 func (a *app) plan(ctx context.Context, path string, o *planFlags) error {
+	if o.rebase != "" {
+		return a.rebase(ctx, path, o)
+	}
 	p, err := a.makePlan(ctx, path, &o.sources, o.resets, *o.format == "json")
 	if err != nil {
 		return err
@@ -62,6 +68,42 @@ func (a *app) plan(ctx context.Context, path string, o *planFlags) error {
 		return err
 	}
 	return ended(planCode(p, o.detailed))
+}
+
+// rebase plans anew what a saved plan was made for, and shows what the reviewer has not seen.
+func (a *app) rebase(ctx context.Context, path string, o *planFlags) error {
+	if path != "." || len(o.vars)+len(o.varFiles)+len(o.resets) > 0 {
+		return usage(errors.New("--rebase plans for the configuration in the saved plan: PATH, -var, -var-file and --reset do not go with it"))
+	}
+	b, err := a.readFile(o.rebase)
+	if err != nil {
+		return usage(err)
+	}
+	reviewed, err := loadPlan(o.rebase, b)
+	if err != nil {
+		return err
+	}
+	seen, err := a.observe(ctx, o.live, reviewed.Desired)
+	if err != nil {
+		return err
+	}
+	defer seen.Close()
+	p, err := makePlan(seen, reviewed.Desired, reviewed.Configuration.Path, reviewed.Resets)
+	if err != nil {
+		return err
+	}
+	if o.out != "" {
+		if err := apply.Save(o.out, p); err != nil {
+			return err
+		}
+	}
+	r := apply.Rebase(seen.state, reviewed, p)
+	if *o.format == "json" {
+		err = a.outJSON(view.RebasedJSON(r))
+	} else {
+		a.outText(view.Rebased(r, a.view(a.out)))
+	}
+	return errors.Join(err, ended(planCode(p, o.detailed)))
 }
 
 // makePlan loads, observes, checks the configuration against the host, and plans.

@@ -54,6 +54,9 @@ func (a *app) rollback(ctx context.Context, args []string, o *rollbackFlags) err
 		return usage(fmt.Errorf("change %s has ended (%s): to go back to an earlier configuration give vmnet rollback --to ID", e.ID, e.Result))
 	}
 	report, err := a.undo(ctx, lock, e, fmt.Errorf("asked for by %s", a.who(ctx).Text()))
+	if report != nil {
+		a.record("rollback", e.ID, report)
+	}
 	if errors.Is(err, apply.ErrRolledBack) {
 		err = nil // which is what was asked for
 	}

@@ -57,3 +57,11 @@ func (a *app) tellEverybody(text string) {
 	_, _ = sessions.Tell(ctx, text) // nobody is left to be told that nobody could be told
 	_ = sessions.Log(ctx, text, map[string]string{"VMNET_ACTION": "watchdog"})
 }
+
+// record leaves a trace in the host's journal, where there is one.
+func (a *app) record(action, id string, r *apply.Report) {
+	who := a.who(context.Background())
+	_ = sessions.Log(context.Background(), "vmnet "+action+" "+id+" by "+who.Text()+": "+string(r.Result), map[string]string{
+		"VMNET_PLAN_ID": id, "VMNET_ACTION": action, "VMNET_RESULT": string(r.Result), "VMNET_WHO": who.Text(), "VMNET_ERROR": r.Error,
+	}) // the history has it, too
+}

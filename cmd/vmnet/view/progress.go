@@ -89,7 +89,7 @@ func Report(r *apply.Report, p *plan.Plan, o Options) string {
 		pg.para(0, red, "The host needs a human: not everything could be taken back.")
 		pg.facet(2, "cause", r.Error)
 		pg.remains(r, p)
-	case apply.Refused:
+	case apply.Refused, apply.Damaged:
 		pg.para(0, plain, "Nothing was changed.")
 	}
 	for _, m := range r.Meanwhile {
@@ -155,7 +155,7 @@ func Stale(e *apply.StaleError, o Options) string {
 		pg.facet(4, "now", c.New)
 		pg.facet(4, "by", c.By)
 	}
-	pg.para(0, plain, "Nothing was changed. Plan again; other objects of the host may change without making a plan stale.")
+	pg.para(0, plain, "Nothing was changed. Plan again, or let vmnet plan --rebase FILE show what differs from the plan that was reviewed. Other objects of the host may change without making a plan stale.")
 	return pg.String()
 }
 
