@@ -45,7 +45,7 @@ func realHosts(t *testing.T) []real {
 
 // undecided are the rules that are not walked yet, by host: the frames' ports in br_netfilter's detour, and ebtables' matches
 // of libvirt's nwfilter. There an answer may be "depends", and never a wrong one.
-var undecided = map[string][]string{"nwfilter": {"-m physdev ", "match -m ip "}}
+var undecided = map[string][]string{"nwfilter": {"-m physdev ", "match -m ip ", "match -m arp "}}
 
 // TestRealFlows: what gets through on hosts that real programs have set up is what their kernel did.
 func TestRealFlows(t *testing.T) {

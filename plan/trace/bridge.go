@@ -80,6 +80,7 @@ func (r *sweep) bridged(br, port *device) bool {
 		return r.bridgeForward(br, l3, port, vid)
 	}
 	p.in = port
+	r.hostIsAsked(l3, br, port, r.tag)
 	if !r.comesUp(br, l3, vid) || !r.bridgeHook(input) {
 		return false
 	}
@@ -294,6 +295,7 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	if !r.egressHook(out) {
 		return false
 	}
+	r.guestAsks(l3, br, port, out, r.tag)
 	r.leftBy(br, br, out, vid)
 	return true
 }
@@ -301,11 +303,14 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 // detours tells whether br_netfilter shows this frame to IP.
 func (r *sweep) detours() bool {
 	port := r.p.physIn
-	return port != nil && port.master != nil && r.w.callsIP(port.master, r.p.v6) && !r.tagHides()
+	return port != nil && port.master != nil && !r.p.arp() && r.w.callsIP(port.master, r.p.v6) && !r.tagHides()
 }
 
 // detour is br_netfilter at a bridge hook: IP's hook of the same name, with the bridge as both interfaces.
 func (r *sweep) detour() bool {
+	if r.p.arp() {
+		return r.arpDetour()
+	}
 	if !r.detours() || r.hook == forward && !r.preDone {
 		return true
 	}
@@ -341,6 +346,7 @@ func (r *sweep) bridgeOut(br, l3 *device) bool {
 		return false
 	}
 	p.out = l3
+	r.hostAsks(l3, br, out, r.tag)
 	r.leftBy(br, l3, out, vid)
 	return true
 }

@@ -33,6 +33,15 @@
 // priority, which port NAT takes) are variables too. A packet passes when it does so for all their values; when it depends,
 // the first rule that makes a difference is named.
 //
+// # Neighbours
+//
+// Before a packet can leave by a link with ARP, its sender must know the MAC address of the next hop. Wherever a packet does so
+// (host to guest, guest to its gateway, guest to guest), the question and its answer are walked too, through the hooks of arp,
+// bridge, netdev and, as ICMPv6, ip6; and it is asked whether the host answers (arp_ignore, arp_filter). The host's neighbour
+// table says whom it need not ask: permanent entries are known for good. Where an entry comes and goes, or the two have just
+// talked, a drop makes it depend on how long that lasts (Result.Forgotten). What guests know is not in any State: who has not been
+// heard by the host is taken to know nothing. Sources: net/ipv4/arp.c, net/ipv6/ndisc.c, net/bridge/br_arp_nd_proxy.c.
+//
 // # What opens
 //
 // Opened compares two states, hook by hook, over all packets there can be: interfaces, headers, marks and what conntrack says
@@ -42,10 +51,9 @@
 // # What is not modelled
 //
 // Rules that a frame meets while it bears an 802.1Q tag, spanning trees of groups of VLANs, VRFs, Open vSwitch, macvtap
-// guests, rules for ARP, queues to programs and unknown targets: where a packet meets one of them the answer is Depends. A
+// guests, queues to programs and unknown targets: where a packet meets one of them the answer is Depends. A
 // bond is one link: which of its slaves carries a packet is not asked. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
-// flow tables, clashes of NAT with connections that exist), legacy ebtables, and the neighbour discovery of IPv6: a rule
-// that drops its ICMPv6 messages, and nothing else, is not found.
+// flow tables, clashes of NAT with connections that exist), and legacy ebtables.
 //
 // # Why
 //

@@ -56,6 +56,10 @@ func (r *sweep) groups(gs [][]entry) bool {
 func (r *sweep) entry(e entry) bool {
 	switch e.kind {
 	case entryTrack:
+		if r.p.talk != 0 && (!r.inBridge || r.w.bridgeTracks) { // nf_ct_bridge_pre, icmpv6_error: left alone
+			r.p.setState(bitUntracked)
+			return true
+		}
 		if !r.inBridge || r.w.bridgeTracks {
 			return r.track()
 		}
@@ -78,6 +82,9 @@ func (r *sweep) entry(e entry) bool {
 // tables of other families must not be asked.
 func (r *sweep) usable(b *base) bool {
 	f := b.c.t.t.Family
+	if r.p.arp() {
+		return f == "netdev" || f == "bridge" || f == "arp"
+	}
 	return f == "netdev" || f == "bridge" || familyMatches(f, r.p.v6)
 }
 
@@ -85,7 +92,7 @@ func (r *sweep) usable(b *base) bool {
 // (ip_route_me_harder in net/ipv4/netfilter.c).
 func (r *sweep) rerouted(do func() bool) bool {
 	p := &r.p
-	if r.hook != output || r.inBridge {
+	if r.hook != output || r.inBridge || p.talk != 0 { // neighbours are on the link they are asked for on
 		return do()
 	}
 	src, dst, mark := r.copyOf(p.src()), r.copyOf(p.dst()), r.copyOf(p.mark)

@@ -110,7 +110,7 @@ func TestKernel(t *testing.T) {
 				}
 			}
 			before := t.Failed()
-			n := judge(t, b, trace.New(s), probes, c.name+"\n"+c.setup)
+			n := judge(t, b, trace.New(s).Acquainted(), probes, c.name+"\n"+c.setup)
 			if n != c.depends {
 				t.Errorf("%s: %d flows depend, want %d", c.name, n, c.depends)
 			}

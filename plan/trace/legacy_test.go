@@ -73,7 +73,7 @@ func iptablesRound(t *testing.T, b *bed, g *generator, about string, tally map[s
 		t.Fatal(err)
 	}
 	probes := g.probes(b, *oraclePacks)
-	wrong, results, got, err := b.judge(trace.New(s), probes)
+	wrong, results, got, err := b.judge(trace.New(s).Acquainted(), probes)
 	if err != nil {
 		t.Fatal(err)
 	}

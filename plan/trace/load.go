@@ -11,6 +11,7 @@ import (
 // Numbers of families and ARP hardware types as registers hold them (socket(2), linux/if_arp.h).
 const (
 	nfIPv4   = 2
+	nfARP    = 3
 	nfBridge = 7
 	nfIPv6   = 10
 
@@ -295,6 +296,9 @@ func (r *sweep) meta(o *op) bdd.Node {
 	case "obrname", "bri_oifname", "obridgename":
 		return r.bridgeName(d, p.out, p.outAny)
 	case "l4proto":
+		if p.arp() { // nft_set_pktinfo_unspec
+			return bdd.False
+		}
 		if r.atAuth() {
 			r.load(d, []byte{protoAuth})
 		} else {
@@ -305,6 +309,8 @@ func (r *sweep) meta(o *op) bdd.Node {
 		switch {
 		case r.inBridge:
 			n = nfBridge
+		case p.arp():
+			n = nfARP
 		case p.v6:
 			n = nfIPv6
 		}
@@ -486,6 +492,9 @@ func (r *sweep) rt(o *op) bdd.Node {
 // fibLoad asks the routing tables (net/ipv4/netfilter/nft_fib_ipv4.c).
 func (r *sweep) fibLoad(o *op) bdd.Node {
 	p := &r.p
+	if p.arp() { // nft_fib_netdev_eval
+		return bdd.False
+	}
 	words := strings.FieldsFunc(o.e.Key, func(c rune) bool { return c == ' ' || c == '.' || c == ',' })
 	has := func(w string) bool { return slices.Contains(words, w) }
 	addr, other := p.dst(), p.src()

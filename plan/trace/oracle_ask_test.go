@@ -60,7 +60,7 @@ func askRound(t *testing.T, b *bed, g *generator, about string, tally map[string
 	if err != nil {
 		return err
 	}
-	w := trace.New(s)
+	w := trace.New(s).Acquainted()
 	for range 4 {
 		q, members := g.query(b, 12)
 		if why := b.tryAnswer(t, w, q, members, tally); why != "" {

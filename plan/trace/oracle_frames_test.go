@@ -128,7 +128,7 @@ func (c *court) round(t *testing.T, g *generator, each int, about string, d *doc
 	if err != nil {
 		return err
 	}
-	w := trace.New(s)
+	w := trace.New(s).Acquainted()
 	m := newGunsmith(g, c, s)
 	m.wild = true
 	d.rulesets++
@@ -192,7 +192,7 @@ func (c *court) still(ctx context.Context, set ruleset, q quarrel) (quarrel, boo
 	if err != nil {
 		return q, false
 	}
-	sy := sayingOf(trace.New(s).Frame(c.device(q.shot), q.shot.frame))
+	sy := sayingOf(trace.New(s).Acquainted().Frame(c.device(q.shot), q.shot.frame))
 	if q.say.verdict == trace.Depends {
 		seen, err := c.fire([]*shot{q.shot}, 8)
 		return quarrel{q.shot, sy, seen[q.shot.tag], q.why}, err == nil && sy.verdict == trace.Depends

@@ -2,6 +2,7 @@ package trace
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -57,13 +58,14 @@ type view struct {
 	v6           bool
 	state        uint32
 	in, out      string
+	talk         byte // as in parcel
 	// open holds addresses and ports (as in a tuple) where they are not constants.
 	open *cells
 }
 
 // view is made for one packet; what is not settled yet becomes so when the text is made.
 func (p *parcel) view(r *sweep) view {
-	v := view{proto: p.proto, v6: p.v6, state: p.stateOf()}
+	v := view{proto: p.proto, v6: p.v6, state: p.stateOf(), talk: p.talk}
 	if p.in != nil {
 		v.in = p.in.name
 	}
@@ -75,6 +77,11 @@ func (p *parcel) view(r *sweep) view {
 		return v
 	}
 	r.tuple(r.t2)
+	if p.talk != 0 {
+		r.t2.zero()
+		r.t2.at(tupleSrc, p.alen()).copyFrom(p.by)
+		r.t2.at(tupleDst, p.alen()).copyFrom(p.of)
+	}
 	if r.t2.known() {
 		v.set(r.t2.b, p.alen())
 	} else {
@@ -103,6 +110,9 @@ func (v view) settled(r *sweep, of func(int) bool) view {
 
 // String prints "10.20.0.11:40000 > 203.0.113.10:443 tcp new in virbr-lab out eno1".
 func (v view) String() string {
+	if v.talk != 0 {
+		return v.question()
+	}
 	b := make([]byte, 0, 80)
 	end := func(a netip.Addr, port uint16) {
 		switch {
@@ -176,4 +186,23 @@ func protoNumber(name string, v6 bool) (uint8, bool) {
 	}
 	n, err := strconv.ParseUint(name, 10, 8)
 	return uint8(n), err == nil
+}
+
+// question prints "ARP who has 10.20.0.11? tell 10.20.0.1 out virbr-lab", or its answer.
+func (v view) question() string {
+	how := "ARP"
+	if v.v6 {
+		how = "neighbour discovery"
+	}
+	s := fmt.Sprintf("%s who has %s? tell %s", how, v.dst, v.src)
+	if v.talk == 2 {
+		s = fmt.Sprintf("%s %s is here, to %s", how, v.dst, v.src)
+	}
+	if v.in != "" {
+		s += " in " + v.in
+	}
+	if v.out != "" {
+		s += " out " + v.out
+	}
+	return s
 }

@@ -81,6 +81,10 @@ type parcel struct {
 	length int  // from the network header on, where framed
 	framed bool // given to the last bit
 
+	// talk is set for who asks for a MAC address (1), and who answers (2); by and of are the addresses of both.
+	talk   byte
+	by, of cells
+
 	made    bool // by the host, so that it has a socket and no link header
 	linked  bool // has a link header
 	in, out *device
@@ -170,3 +174,6 @@ func (c cells) word32(v uint32) {
 	binary.NativeEndian.PutUint32(c.b, v)
 	clear(c.unk[:4])
 }
+
+// arp tells whether it is a packet of ARP, not of IP.
+func (p *parcel) arp() bool { return p.talk != 0 && !p.v6 }

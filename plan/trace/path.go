@@ -21,23 +21,11 @@ func (r *sweep) flow() {
 	if !r.request() {
 		return
 	}
-	if r.open.only || r.reply() && r.established() && r.resolves() {
+	if r.open.only || r.resolved() && r.reply() && r.resolved() && r.established() && r.resolved() {
 		if r.log.on {
 			r.log.fates = append(r.log.fates, fate{r.pc, Pass, "", -1})
 		}
 	}
-}
-
-// resolves guards against rules for ARP, which is not walked: where one can drop, an IPv4 packet that has to find a
-// neighbour depends on it.
-func (r *sweep) resolves() bool {
-	b := r.w.arp
-	if b == nil || r.p.v6 || r.f.From == "" && r.arrived.local {
-		return true
-	}
-	st := r.station(b, b.c, -1)
-	st.text, st.action = "rules for ARP", "depends"
-	return r.over(Depends, st)
 }
 
 // request sends the first packet.
@@ -292,6 +280,7 @@ func (r *sweep) fromLink(d *device) bool {
 		if r.orphan(d) {
 			return r.block(CodeNoMaster, "link", schema.LinkRef(d.name), d.link.String(), "no master")
 		}
+		r.hostIsAsked(d, nil, nil, 0)
 		return r.receive(d)
 	case d.master == nil:
 		return r.block(CodeBridgeDown, "bridge", schema.LinkRef(d.masterName), "Device \""+d.masterName+"\" does not exist.", "missing")
@@ -700,6 +689,7 @@ func (r *sweep) leave(d *device) bool {
 		return r.linkUp(br) && r.egressHook(br) && r.bridgeOut(br, d)
 	}
 	r.arrived = arrival{out: d}
+	r.hostAsks(d, nil, nil, 0)
 	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})
 	return true
 }

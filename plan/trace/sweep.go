@@ -66,6 +66,12 @@ type sweep struct {
 	there         arrival // of the request, where its reply begins
 	tag           uint16  // the VLAN of the tag that the frame bears, 0 for none
 	tagSent       uint16  // the same, of the request as it was made
+
+	// What follows is of the questions for MAC addresses.
+	inquiries []inquiry // of the half at hand
+	known     map[acquainted]int
+	warm      bdd.Node // the packets whose senders may know the address that is asked for
+	speech    parcel   // the memory of what they say
 }
 
 type unknownKey struct {
@@ -411,6 +417,9 @@ func (r *sweep) offset(o *op) (int, bool) {
 	case 1:
 		at = netOff
 	case 2:
+		if p.arp() {
+			return 0, false
+		}
 		if at = p.trans; r.atAuth() {
 			at = p.auth
 		}

@@ -98,6 +98,7 @@ const (
 	CodeMartian      = "VN305" // an address that may not be on the wire, such as 127.0.0.1 without route_localnet
 	CodeNoAddress    = "VN306" // the host does not have the address
 	CodeNoIPv6       = "VN311" // disable_ipv6
+	CodeARPSilent    = "VN312" // arp_ignore or arp_filter: the host does not answer
 	CodeNotLed       = "VN451" // NAT did not lead the packet where it should go
 	CodeNotUndone    = "VN452" // the reply passes the host by, so that its NAT is not undone
 )

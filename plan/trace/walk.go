@@ -94,6 +94,8 @@ func (r *sweep) ended(pc bdd.Node, v Verdict, st station) {
 	case r.dry || pc == bdd.False:
 	case r.onEnd != nil:
 		r.onEnd(pc, v, st)
+	case r.p.talk != 0 && v == Block && r.warm != bdd.False:
+		r.endedTalk(pc, st)
 	case r.log.on:
 		r.log.fates = append(r.log.fates, fate{pc, v, r.p.half, r.put(pc, st)})
 	}
@@ -268,7 +270,7 @@ func (w *Walker) sweep() *sweep {
 func newSweep(w *Walker, x *space) *sweep {
 	return &sweep{
 		w: w, x: x, g: newCells(regBytes), log: &journal{}, steps: maxSteps, nextSoft: varSoft,
-		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{},
+		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}, known: map[acquainted]int{},
 		sent: newCells(tupleLen), reached: newCells(tupleLen), gate: newCells(16), t1: newCells(tupleLen), t2: newCells(tupleLen),
 	}
 }
@@ -316,6 +318,8 @@ func (r *sweep) again() {
 	r.conn, r.conns = nil, 0
 	r.dest, r.preDone, r.arrived, r.gateway = "", false, arrival{}, cells{}
 	r.tag, r.tagSent, r.there = 0, 0, arrival{}
+	r.inquiries, r.warm = r.inquiries[:0], bdd.False
+	clear(r.known)
 	r.p = parcel{half: "request"}
 }
 
@@ -388,7 +392,8 @@ func (r *sweep) result(f Flow) Result {
 		at := r.put(base, station{stage: "local", rule: -1, text: "rules that could not be read (" + strings.Join(r.w.blind, ", ") + ")", action: "depends"})
 		return r.told(f, base, fate{verdict: Depends, half: "request", at: at})
 	}
-	if end.verdict == Depends || !r.differ(end.verdict) {
+	soon := end.verdict == Depends && end.at >= 0 && r.log.stations[end.at].action == forgotten
+	if end.verdict == Depends && !soon || !r.differ(end.verdict) {
 		return r.told(f, base, *end)
 	}
 	other, at := r.difference(base, end.verdict)

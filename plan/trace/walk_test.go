@@ -494,7 +494,7 @@ func TestWalk(t *testing.T) {
 			:FORWARD DROP`, "eno1>vnet1 tcp 203.0.113.10:40000 > 192.0.2.50:443", "block request ip filter FORWARD: policy drop"},
 		{"rules for ARP", lab + `
 			*arp filter
-			:INPUT filter input 0 drop`, out, "depends established arp filter INPUT: rules for ARP"},
+			:INPUT filter input 0 drop`, out, "block resolution arp filter INPUT: policy drop"},
 		{"DHCP", lab, "vnet1>host udp 0.0.0.0:68 > 255.255.255.255:67", "pass"},
 		{"DHCP dropped", lab + `
 			*filter

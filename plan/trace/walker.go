@@ -39,8 +39,17 @@ type Walker struct {
 	fabrics map[string]*fabric
 	over    map[overKey]*device
 	blind   []string
-	// arp is the first chain of an arp table that can drop, nil for none: ARP itself is not walked.
-	arp *base
+	// arp are the stations at the hooks of the arp family; seesARP and seesND say that some rules see ARP, or ICMPv6.
+	arp             [hooks][][]entry
+	seesARP, seesND bool
+	// acquainted says that all know their neighbours: nobody asks.
+	acquainted bool
+	// entries is the host's neighbour table, own are its addresses, routers its gateways on a link.
+	entries map[linkFamily][]entryOf
+	own     [2][]ownAddr
+	routers map[linkFamily]netip.Addr
+	// callARP is net.bridge.bridge-nf-call-arptables, arpIgnore and the others those of all links; -1 unknown.
+	callARP, arpIgnore, arpFilter, arpAnnounce int
 	// looksAtMACs says that some rule does.
 	looksAtMACs bool
 	pool        sync.Pool // of *sweep
@@ -77,6 +86,7 @@ type device struct {
 	addrs      []*schema.Address
 	// forwarding and the others are the sysctls of the link; -1 unknown.
 	forwarding, rpFilter, routeLocalnet, acceptLocal int
+	arpIgnore, arpFilter, arpAnnounce                int
 	noIPv6                                           bool
 	routed                                           bool    // a route leads out of it
 	lower                                            *device // of an 802.1q link; nil for others
@@ -119,6 +129,7 @@ func build(s *schema.State, ready map[*schema.Table]*table) *Walker {
 	}
 	w.readSysctls()
 	w.readNeighbours()
+	w.readEntries()
 	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
 	for t := range schema.Each[*schema.Table](s) {
 		ct := ready[t]
@@ -146,6 +157,7 @@ func newDevice(s *schema.State, l *schema.Link) *device {
 	get := func(family, name string) int { return sysctl(s, schema.LinkSysctl(family, l.Name, name)) }
 	d.forwarding, d.rpFilter = get("ipv4", "forwarding"), get("ipv4", "rp_filter")
 	d.routeLocalnet, d.acceptLocal = get("ipv4", "route_localnet"), get("ipv4", "accept_local")
+	d.arpIgnore, d.arpFilter, d.arpAnnounce = get("ipv4", "arp_ignore"), get("ipv4", "arp_filter"), get("ipv4", "arp_announce")
 	d.noIPv6 = get("ipv6", "disable_ipv6") == 1
 	return d
 }
@@ -183,6 +195,9 @@ func (w *Walker) readSysctls() {
 	w.forward = [2]int{sysctl(s, "net.ipv4.ip_forward"), sysctl(s, "net.ipv6.conf.all.forwarding")}
 	w.rpAll = max(sysctl(s, "net.ipv4.conf.all.rp_filter"), 0)
 	w.ignoreLinkdown = sysctl(s, "net.ipv4.conf.all.ignore_routes_with_linkdown") == 1
+	w.callARP = sysctl(s, "net.bridge.bridge-nf-call-arptables")
+	all := func(name string) int { return sysctl(s, schema.LinkSysctl("ipv4", "all", name)) }
+	w.arpIgnore, w.arpFilter, w.arpAnnounce = all("arp_ignore"), all("arp_filter"), all("arp_announce")
 	w.filterTagged = sysctl(s, "net.bridge.bridge-nf-filter-vlan-tagged")
 	w.callIP = [2]int{sysctl(s, "net.bridge.bridge-nf-call-iptables"), sysctl(s, "net.bridge.bridge-nf-call-ip6tables")}
 }
@@ -214,7 +229,7 @@ func family(v6 bool) int {
 // hookChains sorts every base chain to its place.
 func (w *Walker) hookChains() {
 	var ip, nat [2][hooks][]entry
-	var bridge [hooks][]entry
+	var bridge, arp [hooks][]entry
 	in, eg := map[string][]entry{}, map[string][]entry{}
 	for _, t := range w.tables {
 		if t.t.Family == "bridge" && t.usesCT {
@@ -228,14 +243,18 @@ func (w *Walker) hookChains() {
 			if b == nil {
 				continue
 			}
-			if t.t.Family == "arp" {
-				if w.arp == nil && (b.drop || c.drops) {
-					w.arp = b
-				}
-				continue
-			}
 			e := entry{prio: c.c.Priority, base: b}
+			switch t.t.Family {
+			case "arp", "bridge", "netdev":
+				w.seesARP, w.seesND = true, w.seesND || t.t.Family != "arp"
+			case "ip6", "inet":
+				w.seesND = w.seesND || !b.nat
+			}
 			switch h, ok := hookNumber(c.c.Hook); {
+			case t.t.Family == "arp":
+				if ok {
+					arp[h] = append(arp[h], e)
+				}
 			case c.c.Hook == "ingress" || c.c.Hook == "egress":
 				b.stage = c.c.Hook
 				by := in
@@ -284,6 +303,7 @@ func (w *Walker) hookChains() {
 			bridge[h] = append(bridge[h], entry{prio: 0, kind: entryCallIP})
 		}
 		w.bridge[h] = group(bridge[h])
+		w.arp[h] = group(arp[h])
 	}
 	for dev, e := range in {
 		w.ingress[dev] = group(e)
