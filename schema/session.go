@@ -11,7 +11,8 @@ type Session struct {
 	Proto string `json:"proto"`
 	// Local is this host's end. Addresses are IPv4 where the socket holds IPv4 mapped into IPv6.
 	Local netip.AddrPort `json:"local"`
-	// Peer is the client's end. It is zero when it cannot be known: a server over UDP does not tell the kernel.
+	// Peer is the client's end. A server over UDP does not tell the kernel: its peer is the address that had asked for it, with
+	// port 0, or zero.
 	Peer netip.AddrPort `json:"peer,omitzero"`
 	// Own tells that who runs this process sits at the other end. Several can be: two clients of one tmux.
 	Own bool `json:"own,omitempty"`

@@ -189,11 +189,12 @@ func (w *walk) who() Who {
 		}
 		return cmp.Or(a.Local.Compare(b.Local), a.Peer.Compare(b.Peer))
 	})
+	inner := false // From is this host's own address, as with "ssh localhost"
 	for _, s := range w.sessions {
 		if s.Own {
 			l.Sessions = append(l.Sessions, s)
-			if s.Peer.IsValid() && (l.From == "" || !s.Peer.Addr().IsLoopback()) {
-				l.From = s.Peer.Addr().String()
+			if s.Peer.IsValid() && (l.From == "" || inner) {
+				l.From, inner = s.Peer.Addr().String(), s.Peer.Addr().IsLoopback()
 			}
 		}
 	}

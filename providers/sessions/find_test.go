@@ -134,7 +134,7 @@ func TestFind(t *testing.T) {
 		},
 		{
 			name: "dropbear, with a forwarded port of the client's", self: 100, kind: SSH, leader: 91,
-			processes: "89 1 89 - dropbear | 890\n90 89 89 - dropbear | 902 903 904\n91 90 91 - sh\n100 91 91 - vmnet",
+			processes: "89 1 89 - dropbear | 890\n90 89 89 - dropbear | 902 903 904\n91 90 90 - sh\n100 91 90 - vmnet",
 			sockets: `
 890 tcp 0.0.0.0:2222 *
 902 tcp 192.0.2.10:2222 198.51.100.8:50003
@@ -190,6 +190,11 @@ func TestFind(t *testing.T) {
 			others:    []string{alice, bob},
 		},
 		{
+			name: "a connection that is being closed", self: 100, kind: SSH, leader: 96,
+			processes: "95 50 95 - sshd | 950\n96 95 96 pts/9 sh\n100 96 96 pts/9 vmnet",
+			others:    []string{alice, bob},
+		},
+		{
 			name: "console", self: 100, kind: Console, leader: 91,
 			processes: "90 1 90 - login\n91 90 91 tty1 bash\n100 91 91 tty1 vmnet",
 			others:    []string{alice, bob},
@@ -234,6 +239,9 @@ func TestFind(t *testing.T) {
 				t.Errorf("own    %q\nwant   %q\nothers %q\nwant   %q", own, c.own, others, c.others)
 			}
 			l := who.Login
+			if strings.HasPrefix(l.From, "127.") {
+				t.Errorf("from %s", l.From)
+			}
 			if l.Kind != c.kind || l.Leader.PID != c.leader || len(l.Sessions) != len(own) {
 				t.Errorf("kind %s, leader %d, want %s, %d (%+v)", l.Kind, l.Leader.PID, c.kind, c.leader, l)
 			}

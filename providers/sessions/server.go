@@ -44,7 +44,7 @@ func (w *walk) server(s stat, held []uint64, denied bool, b branch) bool {
 func (w *walk) serve(s stat, b branch) {
 	w.servers = append(w.servers, s.Process)
 	if w.first.PID == 0 {
-		w.first = b.leader
+		w.first = cmp.Or(b.leader, w.all[b.from].Process) // dropbear starts commands in its own session
 	}
 }
 
@@ -84,10 +84,12 @@ func (w *walk) odd(s stat, held []uint64, own []sockets.Entry, b branch) bool {
 		w.record(s, []sockets.Entry{lowest}, b)
 		return true
 	}
-	if b.from != 0 && !w.listener(s) {
-		w.missed = true
+	if w.listener(s) {
+		return false
 	}
-	return false
+	w.missed = true
+	w.serve(s, b) // its connection is being closed
+	return true
 }
 
 // unseen is a server whose socket cannot be seen: what it has told its child (SSH_CONNECTION) counts where the network has

@@ -28,6 +28,7 @@ func TestEach(t *testing.T) {
 		{neighbour.Docker, neighbour.Opts{Legacy: true}, "iptables-legacy -S", "-P FORWARD DROP"},
 		{neighbour.Libvirt, neighbour.Opts{}, network, "-A LIBVIRT_FWI"},
 		{neighbour.Fail2ban, neighbour.Opts{}, "fail2ban-client set probe banip 192.0.2.66; for i in $(seq 50); do iptables -S | grep f2b && break; sleep .1; done; sleep .2; iptables -S", "-A f2b-probe"},
+		{neighbour.SSHD, neighbour.Opts{}, "cat /proc/thread-self/net/tcp", ":0016 00000000:0000 0A"},
 	} {
 		t.Run(string(c.name)+" "+c.opts.Backend, func(t *testing.T) {
 			t.Parallel()
