@@ -14,6 +14,8 @@ type Traced struct {
 	// known for one of its ends.
 	Verdict trace.Verdict `json:"verdict"`
 	Parts   []TracedPart  `json:"parts"`
+	// Assumed says what was not told and is taken to be so: "192.0.2.50 is behind eno1: the way back leads there".
+	Assumed []string `json:"assumed,omitempty"`
 }
 
 // TracedPart is a set of packets with one fate, and who is behind it.
@@ -25,27 +27,40 @@ type TracedPart struct {
 	Place string `json:"place,omitempty"`
 }
 
-// Ask says what becomes of the packets of a goal in a state, those that pass too. It reads nothing but its arguments and
-// changes neither.
-func Ask(s *schema.State, desired *schema.Desired, g schema.Goal) Traced {
+// Question is what is asked about packets: a goal, and which link they come in by or leave by where that is told.
+type Question struct {
+	schema.Goal
+	// In is the link that packets come in by, "" for where the way back leads. Out is the link that they must leave by, ""
+	// for wherever they are led.
+	In, Out string
+}
+
+// Ask says what becomes of the packets of a question in a state, those that pass too: where they get to, wherever NAT leads
+// them. It reads nothing but its arguments and changes neither.
+func Ask(s *schema.State, desired *schema.Desired, ask Question) Traced {
 	d := *desired
-	d.Goals = []schema.Goal{g}
+	d.Goals = []schema.Goal{ask.Goal}
 	r := resolve(s, &d)
-	h := &healer{r: r, state: s}
+	ask.Goal = r.Goals[0]
+	q := &asker{healer: &healer{r: r, state: s}, Question: ask}
 	w := trace.New(s)
 	var all []trace.Answer
-	for _, q := range h.queries(s, &r.Goals[0]) {
-		if a := w.Ask(q); len(a.Parts) > 0 {
-			all = append(all, a)
+	for _, v6 := range []bool{false, true} {
+		for _, x := range q.questions(v6) {
+			if a := w.Ask(x); len(a.Parts) > 0 {
+				all = append(all, a)
+			}
 		}
 	}
+	out := Traced{Parts: []TracedPart{}, Assumed: q.assumed}
 	if len(all) == 0 {
-		return Traced{Parts: []TracedPart{}}
+		return out
 	}
 	a := trace.Join(all...)
-	out := Traced{Verdict: a.Verdict}
+	out.Verdict = a.Verdict
 	for _, p := range a.Parts {
-		out.Parts = append(out.Parts, h.attribute(p))
+		p.Share /= float64(len(all)) // each is as much of the question as the others
+		out.Parts = append(out.Parts, q.attribute(p))
 	}
 	return out
 }

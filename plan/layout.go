@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -13,10 +14,9 @@ type layout struct {
 	addrs  []netip.Addr            // the host's own, without loopback and link-local
 	onLink map[string][]netip.Addr // the same by link
 	routes []*schema.Route         // of table main, longest prefix first
-	byBits map[int]map[netip.Prefix]*schema.Route
-	bits   []int
-	// outside is the side that stands for the outside, per family, once it was asked for.
-	outside [2]*outsideSide
+	where  *trace.Map
+	// outsides are the sides that stand for the outside, by the other end, once they were asked for.
+	outsides map[bearing]outsideSide
 }
 
 type outsideSide struct {
@@ -24,8 +24,16 @@ type outsideSide struct {
 	ok   bool
 }
 
+// bearing is an end as the routing tables are asked about the way from it: an address, invalid for the host's own, and the
+// link it is behind, "" for the host.
+type bearing struct {
+	v6   bool
+	addr netip.Addr
+	link string
+}
+
 func newLayout(s *schema.State) *layout {
-	l := &layout{host: map[netip.Addr]bool{}, onLink: map[string][]netip.Addr{}, byBits: map[int]map[netip.Prefix]*schema.Route{}}
+	l := &layout{host: map[netip.Addr]bool{}, onLink: map[string][]netip.Addr{}, outsides: map[bearing]outsideSide{}, where: trace.NewMap(s)}
 	for a := range schema.Each[*schema.Address](s) {
 		ip := a.Prefix.Addr()
 		l.host[ip] = true
@@ -36,37 +44,17 @@ func newLayout(s *schema.State) *layout {
 		l.onLink[a.Link] = append(l.onLink[a.Link], ip)
 	}
 	for rt := range schema.Each[*schema.Route](s) {
-		if rt.Table != schema.TableMain {
-			continue
-		}
-		l.routes = append(l.routes, rt)
-		bits := rt.Dst.Bits()
-		if l.byBits[bits] == nil {
-			l.byBits[bits] = map[netip.Prefix]*schema.Route{}
-			l.bits = append(l.bits, bits)
-		}
-		if have := l.byBits[bits][rt.Dst]; have == nil || rt.Metric < have.Metric {
-			l.byBits[bits][rt.Dst] = rt
+		if rt.Table == schema.TableMain {
+			l.routes = append(l.routes, rt)
 		}
 	}
-	slices.SortFunc(l.bits, func(a, b int) int { return b - a })
 	slices.SortStableFunc(l.routes, func(a, b *schema.Route) int { return b.Dst.Bits() - a.Dst.Bits() })
 	return l
 }
 
-// route is the route of table main that covers an address, nil for none. Policy rules are the tracer's business: this only
-// chooses what to ask.
-func (l *layout) route(a netip.Addr) *schema.Route {
-	for _, bits := range l.bits {
-		p, err := a.Prefix(bits)
-		if err != nil {
-			continue
-		}
-		if rt := l.byBits[bits][p]; rt != nil {
-			return rt
-		}
-	}
-	return nil
+// ways are where packets from an end to the addresses of a prefix go.
+func (l *layout) ways(to netip.Prefix, from bearing) []trace.Way {
+	return l.where.Ways(to, from.addr, from.link)
 }
 
 // layout caches the layouts of the live and of the foreseen state. Remedies touch rules only, which a layout does not hold.

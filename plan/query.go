@@ -16,11 +16,12 @@ const maxSides = 8
 func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 	var out []trace.Query
 	for _, v6 := range []bool{false, true} {
-		for _, from := range h.sides(s, g.From, v6) {
-			for _, to := range h.sides(s, g.To, v6) {
+		for _, from := range h.senders(s, g, v6) {
+			for _, to := range h.sides(s, g.To, h.bearing(s, g.From, v6)) {
 				switch {
 				case from.host && to.host:
-				case !from.specific && !to.specific: // neither side says which family it speaks
+				case !from.specific && !to.specific && from.dev == "" && to.dev == "": // neither side says which family it speaks
+				case !from.host && !to.host && !from.specific && !to.specific: // the outside among itself
 				default:
 					out = append(out, h.pair(s, g, from, to)...)
 				}
@@ -30,49 +31,72 @@ func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
 	return out
 }
 
-// sides are the places where an end of a goal is in one family: one for each device behind which it has addresses.
-func (h *healer) sides(s *schema.State, e schema.Endpoint, v6 bool) []side {
+// senders are the places where packets of a goal come from. The outside is where the host itself reaches it, whatever rules
+// there are for answers; what must not get in must not by any link that a default route leaves by.
+func (h *healer) senders(s *schema.State, g *schema.Goal, v6 bool) []side {
+	if g.From.Kind != "outside" {
+		return h.sides(s, g.From, h.bearing(s, g.To, v6))
+	}
+	out := h.sides(s, g.From, bearing{v6: v6})
+	if g.Allow || len(out) == 0 {
+		return out
+	}
+	for rt := range schema.Each[*schema.Route](s) {
+		if rt.Dst.Addr().Is6() != v6 || rt.Dst.Bits() > mostDefault || rt.Type != "" && rt.Type != "unicast" {
+			continue
+		}
+		for _, dev := range rt.Devices() {
+			if n := h.r.networks[dev]; len(out) < maxSides && (n == nil || n.Mode == "bridge") && !slices.ContainsFunc(out, func(sd side) bool { return sd.dev == dev }) {
+				more := out[0]
+				more.dev, more.bridge, more.ends = dev, bridgeName(s, dev), []end{{addr: out[0].ends[0].addr, port: h.uplinkPort(dev)}}
+				out = append(out, more)
+			}
+		}
+	}
+	return out
+}
+
+// sides are the places where an end of a goal is in one family: one for each device behind which it has addresses, seen from
+// the other end.
+func (h *healer) sides(s *schema.State, e schema.Endpoint, other bearing) []side {
+	v6 := other.v6
 	switch e.Kind {
 	case "prefix":
 		if own := prefixesOf(e, v6); e.Device == "" && len(own) == 1 && own[0].IsSingleIP() && h.layout(s).host[own[0].Addr()] {
 			return []side{{host: true, ends: []end{{set: own}}}}
 		}
-		return h.prefixSides(s, prefixesOf(e, v6), e.Device)
+		return h.prefixSides(s, prefixesOf(e, v6), e.Device, other)
 	case "any":
 		out := []side{{host: true, ends: []end{{}}}}
 		for _, n := range h.r.Networks {
-			if sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, v6); ok && len(out) < maxSides {
+			if sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, other); ok && len(out) < maxSides {
 				out = append(out, sd)
 			}
 		}
-		if sd, ok := h.side(s, schema.Endpoint{Kind: "outside"}, v6); ok {
+		if sd, ok := h.side(s, schema.Endpoint{Kind: "outside"}, other); ok {
 			out = append(out, sd)
 		}
 		return out
 	}
-	if sd, ok := h.side(s, e, v6); ok {
+	if sd, ok := h.side(s, e, other); ok {
 		return []side{sd}
 	}
 	return nil
 }
 
-// prefixSides sorts addresses by the device they are reached by: whole prefixes, and the parts of one that other routes lead
-// elsewhere.
-func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device string) []side {
+// prefixSides sorts addresses by the device they are reached by.
+func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device string, other bearing) []side {
 	var out []side
-	add := func(dev string, p, of netip.Prefix) {
+	add := func(dev string, a netip.Addr, of netip.Prefix) {
 		i := slices.IndexFunc(out, func(sd side) bool { return sd.dev == dev })
 		if i < 0 {
 			if len(out) == maxSides {
 				return
 			}
-			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev)}
+			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev), ends: []end{{addr: a, port: dev, routed: device == ""}}}
 			out, i = append(out, sd), len(out)
 		}
 		sd := &out[i]
-		if len(sd.ends) == 0 {
-			sd.ends = []end{{addr: firstHost(p), port: dev}}
-		}
 		if everybody := &sd.ends[0]; !slices.Contains(everybody.set, of) {
 			everybody.set = append(everybody.set, of)
 		}
@@ -82,14 +106,12 @@ func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device st
 			continue
 		}
 		if device != "" {
-			add(device, p, p)
+			add(device, firstHost(p), p)
 			continue
 		}
-		dev, _ := h.deviceOf(s, firstHost(p))
-		add(dev, p, p)
-		for _, rt := range h.layout(s).routes { // longest prefixes first
-			if rt.Dst.Bits() > p.Bits() && p.Contains(rt.Dst.Addr()) && len(rt.Devices()) > 0 && rt.Devices()[0] != dev {
-				add(rt.Devices()[0], rt.Dst, p)
+		for _, way := range h.layout(s).ways(p, other) {
+			if !way.Local {
+				add(way.Link, way.Addr, p)
 			}
 		}
 	}
@@ -112,9 +134,38 @@ type end struct {
 	set  []netip.Prefix // nil: everybody beyond the device
 	// other is a second address of everybody's, the zero Addr for none.
 	other netip.Addr
+	// routed means those of the set that the host routes to the device.
+	routed bool
 }
 
-func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) {
+// bearing is an end of a goal as the other one sees it.
+func (h *healer) bearing(s *schema.State, e schema.Endpoint, v6 bool) bearing {
+	b := bearing{v6: v6}
+	own := prefixesOf(e, v6)
+	switch e.Kind {
+	case "guest", "network", "prefix":
+		if len(own) > 0 && own[0].IsValid() {
+			b.addr, b.link = firstHost(own[0]), e.Device
+		}
+	case "outside":
+		if sd, ok := h.outside(s, b); ok && len(sd.ends) > 0 {
+			b.addr, b.link = sd.ends[0].addr, sd.dev
+		}
+	}
+	switch {
+	case h.layout(s).host[b.addr]:
+		return bearing{v6: v6}
+	case b.addr.IsValid() && b.link == "":
+		for _, way := range h.layout(s).ways(netip.PrefixFrom(b.addr, b.addr.BitLen()), bearing{v6: v6}) {
+			b.link = way.Link
+			break
+		}
+	}
+	return b
+}
+
+func (h *healer) side(s *schema.State, e schema.Endpoint, other bearing) (side, bool) {
+	v6 := other.v6
 	var prefixes []netip.Prefix
 	for _, p := range e.Prefixes {
 		if p.Addr().Is6() == v6 {
@@ -132,16 +183,7 @@ func (h *healer) side(s *schema.State, e schema.Endpoint, v6 bool) (side, bool) 
 		sd.ends = h.representatives(s, e, prefixes)
 		return sd, len(sd.ends) > 0
 	case "outside":
-		l := h.layout(s)
-		i := 0
-		if v6 {
-			i = 1
-		}
-		if l.outside[i] == nil {
-			sd, ok := h.outside(s, v6)
-			l.outside[i] = &outsideSide{sd, ok}
-		}
-		return l.outside[i].side, l.outside[i].ok
+		return h.outside(s, other)
 	}
 	return side{}, false
 }
@@ -215,17 +257,6 @@ func firstHost(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// deviceOf is the link a packet to an address leaves by, and the bridge it is, if it is one.
-func (h *healer) deviceOf(s *schema.State, a netip.Addr) (dev, bridge string) {
-	if rt := h.layout(s).route(a); rt != nil && len(rt.Devices()) > 0 {
-		dev = rt.Devices()[0]
-	}
-	if l := s.Link(dev); l != nil && l.Type == "bridge" {
-		bridge = dev
-	}
-	return dev, bridge
-}
-
 // outsides are addresses of documentation networks (RFC 5737, RFC 3849) and one beyond: whoever is neither the host nor in
 // one of its networks is represented by the first that no route but the default one covers.
 var (
@@ -233,16 +264,32 @@ var (
 	outsides6 = []string{"2001:db8:ffff:ffff::77", "2620:fe::9"}
 )
 
-func (h *healer) outside(s *schema.State, v6 bool) (side, bool) {
+// mostDefault is the longest prefix of a route that is a default one: VPNs halve them, and IPv6 has 2000::/3.
+const mostDefault = 3
+
+// outside is where the outside is, seen from the other end.
+func (h *healer) outside(s *schema.State, other bearing) (side, bool) {
+	l := h.layout(s)
+	o, ok := l.outsides[other]
+	if !ok {
+		o.side, o.ok = h.findOutside(s, other)
+		l.outsides[other] = o
+	}
+	return o.side, o.ok
+}
+
+func (h *healer) findOutside(s *schema.State, other bearing) (side, bool) {
+	v6 := other.v6
 	candidates := outsides4
 	if v6 {
 		candidates = outsides6
 	}
 	for _, c := range candidates {
 		a := netip.MustParseAddr(c)
-		if rt := h.layout(s).route(a); rt != nil && rt.Dst.Bits() == 0 && len(rt.Devices()) > 0 {
-			dev := rt.Devices()[0]
-			return side{dev: dev, ends: []end{{addr: a, port: h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
+		for _, way := range h.layout(s).ways(netip.PrefixFrom(a, a.BitLen()), other) {
+			if dev := way.Link; dev != "" && way.Dst.Bits() <= mostDefault {
+				return side{dev: dev, ends: []end{{addr: a, port: h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
+			}
 		}
 	}
 	// Without a default route the outside is who is on the LAN of a link that is none of the file's networks.
@@ -335,7 +382,7 @@ func (h *healer) siblings(s *schema.State, g *schema.Goal, from side) []trace.Qu
 }
 
 func (h *healer) query(s *schema.State, g *schema.Goal, from side, a, b end) []trace.Query {
-	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: a.set, DstSet: b.set, From: a.port, Src: a.addr, To: b.port, Dst: b.addr}
+	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: a.set, DstSet: b.set, From: a.port, Src: a.addr, To: b.port, Dst: b.addr, SrcRouted: a.routed, DstRouted: b.routed}
 	if b.port == "" && !b.addr.IsValid() { // the host
 		q.Dst = h.hostAddress(s, from)
 		if len(b.set) > 0 {

@@ -24,7 +24,9 @@ const traceHelp = `Follows a packet through what the kernel holds, hook by hook,
 established request. Nothing is sent. The answer is about every packet of the question: where some get through and others
 do not, each part is named with the rule that decides and with who wrote it.
 
-FROM and TO are addresses, networks (10.0.0.0/8), host, outside, or names of the configuration: guest.db1, nat.lab.
+FROM and TO are addresses, networks (10.0.0.0/8), host, outside, or names of the configuration: guest.db1, nat.lab. A packet
+that NAT leads elsewhere is followed there: the answer says where packets get to. Where the link that a sender is behind is not
+told (--iif), it is taken to be the one by which the host would answer, and the answer says so.
 With --plan the answer is given twice: for the host as it is, and as the saved plan would leave it.
 
 Exit 0 only when everything passes (with --plan: would pass), else 8.`
@@ -33,6 +35,8 @@ type traceFlags struct {
 	sources
 	config string
 	plan   string
+	in     string
+	out    string
 	full   bool
 	format *string
 }
@@ -49,6 +53,8 @@ func (a *app) traceCmd() *cobra.Command {
 	o.registerLive(f)
 	f.StringVar(&o.config, "config", "", "the configuration that names come from; default: the current directory")
 	f.StringVar(&o.plan, "plan", "", "answer for the host as it is and as this saved plan would leave it")
+	f.StringVar(&o.in, "iif", "", "the link that packets come in by, a port of a bridge for a guest (as in ip route get); default: where the way back leads")
+	f.StringVar(&o.out, "oif", "", "the link that packets must leave by; default: wherever they are led")
 	f.BoolVar(&o.full, "full", false, "the way of one packet of every part")
 	o.format = format(f, "text", "json")
 	return cmd
@@ -70,7 +76,12 @@ func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
 		return err
 	}
 	defer seen.Close()
-	goal := schema.Goal{From: from, To: to, Service: service, Allow: true}
+	for _, link := range []string{o.in, o.out} {
+		if link != "" && seen.state.Link(link) == nil {
+			return usage(fmt.Errorf("there is no link %q", link))
+		}
+	}
+	goal := plan.Question{Goal: schema.Goal{From: from, To: to, Service: service, Allow: true}, In: o.in, Out: o.out}
 	t := view.NewTraced(args[0], args[1], service.String(), plan.Ask(seen.state, desired, goal))
 	if p != nil {
 		if t, err = under(t, p, seen.state, desired, goal); err != nil {
@@ -78,7 +89,11 @@ func (a *app) trace(ctx context.Context, args []string, o *traceFlags) error {
 		}
 	}
 	if t.Verdict == "" {
-		return usage(fmt.Errorf("no packet goes from %s to %s: no address or device is known for one of them, or they speak different IP versions", args[0], args[1]))
+		why := "no address or device is known for one of them, or they speak different IP versions"
+		if len(t.Assumed) > 0 {
+			why = strings.Join(t.Assumed, "; ")
+		}
+		return usage(fmt.Errorf("no packet goes from %s to %s: %s", args[0], args[1], why))
 	}
 	if *o.format == "json" {
 		err = a.outJSON(view.TraceJSON(t))
@@ -124,7 +139,7 @@ func (a *app) asked(o *traceFlags) (*plan.Plan, *schema.Desired, error) {
 }
 
 // under answers again for the host as a plan would leave it.
-func under(t view.Traced, p *plan.Plan, live *schema.State, desired *schema.Desired, goal schema.Goal) (view.Traced, error) {
+func under(t view.Traced, p *plan.Plan, live *schema.State, desired *schema.Desired, goal plan.Question) (view.Traced, error) {
 	after, err := plan.Foresee(live, p.Steps)
 	if err != nil {
 		return t, &exit{exitStale, apply.CodeStale, fmt.Errorf("plan %s does not fit this host any more: %w", p.ID, err)}

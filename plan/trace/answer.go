@@ -77,7 +77,8 @@ func (w *Walker) spoken(q *Query) []speech {
 	s := q.Service
 	var out []speech
 	add := func(proto string, ports []schema.PortRange) {
-		f := Flow{From: q.From, To: q.To, Src: q.Src, Dst: q.Dst, Proto: proto, Local: q.To == "" && q.From != "" && q.Via == nil && w.local(q.Dst)}
+		f := Flow{From: q.From, To: q.To, Src: q.Src, Dst: q.Dst, Proto: proto, Anywhere: q.Anywhere}
+		f.Local = q.To == "" && q.From != "" && q.Via == nil && !q.Anywhere && w.local(q.Dst)
 		if proto == "icmp" {
 			ports = nil
 		}
@@ -178,8 +179,8 @@ func (a *asking) plain() Flow {
 // fill writes the sets of the query into the first packet.
 func (a *asking) fill(p *parcel, pc bdd.Node) bdd.Node {
 	r, q := a.r, a.q
-	pc = a.address(p.src(), varSrc, q.SrcSet, q.From, q.Src, pc)
-	pc = a.address(p.dst(), varDst, q.DstSet, q.To, q.Dst, pc)
+	pc = a.address(p.src(), source(q), pc)
+	pc = a.address(p.dst(), destination(q), pc)
 	if p.hasPorts() {
 		pc = a.port(p.dport(), varDPort, a.ports, pc)
 		pc = a.port(p.sport(), varSPort, a.clientPorts(), pc)
@@ -237,12 +238,11 @@ func (a *asking) port(c cells, first int, in []schema.PortRange, pc bdd.Node) bd
 
 // address makes an end of the packet a set: the one given, or for an open one all that the host routes to a link. An end
 // at the host is the one address it is asked about; an invalid one is chosen by routing.
-func (a *asking) address(c cells, first int, set []netip.Prefix, link string, usual netip.Addr, pc bdd.Node) bdd.Node {
-	r := a.r
-	usual = usual.Unmap()
+func (a *asking) address(c cells, s side, pc bdd.Node) bdd.Node {
+	r, set := a.r, s.set
 	switch {
-	case link == "" || a.q.Via != nil && first == varDst:
-		if usual.IsValid() {
+	case s.fixed:
+		if usual := s.usual.Unmap(); usual.IsValid() {
 			c.put(usual.AsSlice())
 		}
 		return pc
@@ -250,10 +250,13 @@ func (a *asking) address(c cells, first int, set []netip.Prefix, link string, us
 		c.put(set[0].Addr().AsSlice())
 		return pc
 	}
-	c.freeAll(first)
+	c.freeAll(s.first)
 	in := a.given(c, set)
-	if len(set) == 0 {
-		in = a.beyond(c, link)
+	switch {
+	case len(set) == 0:
+		in = a.beyond(c, s)
+	case s.routed:
+		in = r.x.And(in, a.beyond(c, s))
 	}
 	pc = r.x.And(pc, in)
 	special := func(p netip.Addr) bool {
@@ -302,16 +305,49 @@ func (a *asking) given(c cells, set []netip.Prefix) bdd.Node {
 	return f
 }
 
+// side is an end of a query: the link, the addresses, and the other end, of which the way to them may depend.
+type side struct {
+	first  int
+	link   string
+	set    []netip.Prefix
+	usual  netip.Addr
+	routed bool // those of the set that the host routes to the link
+	fixed  bool // the usual address alone
+
+	other     netip.Addr
+	otherLink string
+}
+
+func source(q *Query) side {
+	s := side{varSrc, q.From, q.SrcSet, q.Src, q.SrcRouted, q.From == "", q.Dst, q.To}
+	if q.Via != nil {
+		s.other = q.WantDst
+	}
+	return s
+}
+
+func destination(q *Query) side {
+	s := side{varDst, q.To, q.DstSet, q.Dst, q.DstRouted, false, q.Src, q.From}
+	s.fixed = q.Via != nil || q.To == "" && (!q.Anywhere || len(q.DstSet) == 0)
+	return s
+}
+
 // beyond are the addresses that the host routes to a link: those that somebody there can have.
-func (a *asking) beyond(c cells, link string) bdd.Node {
+func (a *asking) beyond(c cells, s side) bdd.Node {
 	r, f := a.r, bdd.False
-	d := r.w.devices[link]
-	for _, o := range r.ways(question{dst: c, in: r.w.lo, plain: true}, bdd.True) {
-		if o.k.kind == "unicast" && o.k.dev != nil && (o.k.dev.name == link || r.w.leadsTo(o.k.dev, d)) {
-			f = r.x.Or(f, o.cond)
+	d := r.w.devices[s.link]
+	questions := []question{r.w.leading(c, s.other, s.otherLink)}
+	if s.first == varSrc { // who the host itself reaches there is there, wherever answers to others go
+		questions = append(questions, r.w.leading(c, netip.Addr{}, ""))
+	}
+	for _, q := range questions {
+		for _, o := range r.ways(q, bdd.True) {
+			if o.k.kind == "unicast" && o.k.dev != nil && (o.k.dev.name == s.link || r.w.leadsTo(o.k.dev, d)) {
+				f = r.x.Or(f, o.cond)
+			}
 		}
 	}
-	return f
+	return a.seen(f)
 }
 
 // wanted is the port that follows from the one sent to, where a forward leads a range of ports.

@@ -50,7 +50,7 @@ func (r *sweep) bridged(br, port *device) bool {
 	}
 	p.in, p.physIn, p.out = port, port, nil
 	dst := r.copyOf(p.dst())
-	if !r.bridgeHook(prerouting) {
+	if !r.bridgeHook(prerouting) || !r.loosed() {
 		return false
 	}
 	if !r.holds(p.dst().same(r.x, dst)) {
@@ -262,7 +262,7 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	if !ok {
 		return false
 	}
-	if out.unknown && !port.unknown && p.half == "request" && !r.holds(p.dst().same(r.x, r.sent.at(tupleDst, p.alen()))) {
+	if out.unknown && !port.unknown && !r.f.Anywhere && p.half == "request" && !r.holds(p.dst().same(r.x, r.sent.at(tupleDst, p.alen()))) {
 		if r.pc == bdd.False {
 			return false
 		}

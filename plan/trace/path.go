@@ -94,6 +94,8 @@ func (r *sweep) start(from string) bool {
 func (r *sweep) ledWell() bool {
 	f, p := r.f, &r.p
 	switch {
+	case f.Anywhere && r.dest == "":
+		return r.pc != bdd.False
 	case f.Local && !r.arrived.local:
 		return r.block(CodeNoAddress, "route", schema.Ref{}, r.text(p.dst())+" is no address of this host", "leaves the host")
 	case f.To != "" && f.To != "lo" && r.arrived.local:
@@ -103,6 +105,14 @@ func (r *sweep) ledWell() bool {
 	}
 	if port := r.arrived.port; port != nil && port.name == f.To && !r.holds(p.dst().same(r.x, r.sent.at(tupleDst, p.alen()))) {
 		return r.pc != bdd.False && r.stillThere(port)
+	}
+	return r.pc != bdd.False
+}
+
+// loosed lets packets that NAT led to another address go wherever that is, where the flow only asks where they get to.
+func (r *sweep) loosed() bool {
+	if r.f.Anywhere && r.dest != "" && r.p.half != "reply" && !r.holds(r.p.dst().same(r.x, r.sent.at(tupleDst, r.p.alen()))) {
+		r.dest = ""
 	}
 	return r.pc != bdd.False
 }
@@ -395,7 +405,7 @@ func (r *sweep) receive(in *device) bool {
 		key := schema.LinkSysctl("ipv6", in.name, "disable_ipv6")
 		return r.block(CodeNoIPv6, "route", schema.SysctlRef(key), key+" = 1", "no IPv6")
 	}
-	if !r.forUs(toOther) || !r.preDone && !r.ipHook(prerouting) {
+	if !r.forUs(toOther) || !r.preDone && !r.ipHook(prerouting) || !r.loosed() {
 		return false
 	}
 	if in == r.w.lo && p.made {
@@ -548,7 +558,7 @@ func (r *sweep) fromHost() bool {
 	p.out, r.way = out, res
 	r.setGateway(res.gateway)
 	r.note(r.pc, station{stage: "route", ref: res.ref(), rule: -1, text: res.text(), action: "route"})
-	if !r.ipHook(output) {
+	if !r.ipHook(output) || !r.loosed() {
 		return false
 	}
 	if out = r.way.dev; out != r.w.lo && !r.leadsThere(r.way) {

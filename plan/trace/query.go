@@ -21,4 +21,9 @@ type Query struct {
 	// WantDst, on the port that follows from Service.Ports.
 	Via     *schema.Via
 	WantDst netip.Addr
+	// SrcRouted means those of SrcSet only whom the host routes to From, DstRouted those of DstSet whom it routes to To.
+	SrcRouted, DstRouted bool
+	// Anywhere asks where the packets get to, wherever that is: see Flow. An empty To is then no claim that they end at the
+	// host, and DstSet holds for it, too.
+	Anywhere bool
 }

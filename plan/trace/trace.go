@@ -27,6 +27,9 @@ type Flow struct {
 	// Local says that the packet must arrive at the host itself: a destination that is not an address of the host is a
 	// block (CodeNoAddress) instead of a packet to forward.
 	Local bool `json:"local,omitempty"`
+	// Anywhere asks where the packet gets to: once NAT has led it to another address, that is where it should go, and To
+	// holds for it no more.
+	Anywhere bool `json:"anywhere,omitempty"`
 }
 
 // Verdict is the answer for a flow.

@@ -277,7 +277,6 @@ func (r *sweep) admitted(br, port *device) (vid uint16, ok bool) {
 	if port.unknown {
 		switch {
 		case !b.aware():
-			return 0, true
 		case r.tag != 0:
 			vid, r.tag = r.tag, 0
 		case r.p.half == "reply":
@@ -291,7 +290,7 @@ func (r *sweep) admitted(br, port *device) (vid uint16, ok bool) {
 				return 0, r.unmodelled("bridge", schema.LinkRef(br.name), br.name+" has no PVID: in which VLAN the sender is, is not known")
 			}
 		}
-		return vid, true
+		return vid, r.comesBySome(br, vid)
 	}
 	f := frame{tag: r.tag}
 	if c := r.senderMAC(port); c.len() == 6 && c.known() {
@@ -347,13 +346,19 @@ func (r *sweep) comesUp(br, l3 *device, vid uint16) bool {
 
 // leavesBy checks a frame's way out by a port (nil in: of the host), and takes or leaves its tag.
 func (r *sweep) leavesBy(br, in, out *device, vid uint16) bool {
-	if out.unknown {
-		r.tag = 0
-		return true
-	}
 	b := r.w.fabrics[br.name]
 	p := &r.p
 	f := frame{tag: r.tag, cast: p.cast, dst: r.receiverMAC()}
+	if out.unknown || in != nil && in.unknown {
+		if !r.leavesBySome(br, in, out, f, vid) {
+			return false
+		}
+		if out.unknown {
+			r.tag = 0
+			return true
+		}
+		in = nil // it was asked about
+	}
 	var from *schema.Link
 	if in != nil {
 		from = in.link

@@ -109,6 +109,21 @@ func (w *Walker) With(s *schema.State) *Walker {
 }
 
 func build(s *schema.State, ready map[*schema.Table]*table) *Walker {
+	w := indexed(s)
+	for t := range schema.Each[*schema.Table](s) {
+		ct := ready[t]
+		if ct == nil {
+			ct = compileTable(t)
+		}
+		w.tables = append(w.tables, ct)
+		w.looksAtMACs = w.looksAtMACs || ct.looksAtMACs
+	}
+	w.hookChains()
+	return w
+}
+
+// indexed is a Walker that knows everything but rules.
+func indexed(s *schema.State) *Walker {
 	w := &Walker{state: s, devices: map[string]*device{}, ingress: map[string][][]entry{}, egress: map[string][][]entry{}, blind: s.Blind}
 	for l := range schema.Each[*schema.Link](s) {
 		w.devices[l.Name] = newDevice(s, l)
@@ -131,15 +146,6 @@ func build(s *schema.State, ready map[*schema.Table]*table) *Walker {
 	w.readNeighbours()
 	w.readEntries()
 	w.fib[0], w.fib[1] = newFIB(w, false), newFIB(w, true)
-	for t := range schema.Each[*schema.Table](s) {
-		ct := ready[t]
-		if ct == nil {
-			ct = compileTable(t)
-		}
-		w.tables = append(w.tables, ct)
-		w.looksAtMACs = w.looksAtMACs || ct.looksAtMACs
-	}
-	w.hookChains()
 	return w
 }
 

@@ -53,6 +53,9 @@ func (pg *page) answer(when, title string, a plan.Traced) {
 	}
 	v := verdicts[a.Verdict]
 	pg.raw(pg.paint(v.style, v.word) + "  " + clean(title))
+	for _, s := range a.Assumed {
+		pg.facet(2, "assumed", s)
+	}
 	for i, p := range a.Parts {
 		pg.blank()
 		pg.part(p, len(a.Parts) > 1)
@@ -139,7 +142,11 @@ func decider(h trace.Hop) string { return h.Stage + ", " + station(h) + " -> " +
 
 // flow writes a flow as "10.20.0.11 -> 203.0.113.10 tcp/443".
 func flow(f trace.Flow) string {
-	s := fmt.Sprintf("%s -> %s %s", f.Src, f.Dst, f.Proto)
+	from := "the host"
+	if f.Src.IsValid() {
+		from = f.Src.String()
+	}
+	s := fmt.Sprintf("%s -> %s %s", from, f.Dst, f.Proto)
 	if f.DstPort != 0 {
 		s += fmt.Sprintf("/%d", f.DstPort)
 	}
