@@ -25,6 +25,7 @@ var floor = map[string]int{
 	"plan/sim":                       2,
 	"plan/trace":                     2,
 	"plan":                           3,
+	"providers/program":              0,
 	"providers/xt":                   1,
 	"providers/rtnl":                 2,
 	"providers/nft":                  2,

@@ -1,17 +1,14 @@
 package xtables
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"os/exec"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/vmnet/vmnet/providers/program"
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/iptspec"
 )
@@ -19,22 +16,8 @@ import (
 // ebtablesPatience is how long ebtables may take: the nft variant takes no lock.
 const ebtablesPatience = 10 * time.Second
 
-// bridgeTool is ebtables-nft(8), for a table as it is now.
-type bridgeTool struct {
-	path  string
-	table *schema.Table
-}
-
-// bridgeToolFor finds the tool. There is no legacy variant here: its tables are not read.
-func bridgeToolFor(t *schema.Table) (*bridgeTool, error) {
-	const name = "ebtables-nft"
-	for _, d := range dirs {
-		if info, err := os.Stat(d + "/" + name); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
-			return &bridgeTool{d + "/" + name, t}, nil
-		}
-	}
-	return nil, fmt.Errorf("%s: %w in %s", name, fs.ErrNotExist, strings.Join(dirs, ", "))
-}
+// bridgeTool is ebtables-nft(8), for a table as it is now. There is no legacy variant here: its tables are not read.
+type bridgeTool struct{ table *schema.Table }
 
 // insert puts a rule in front of the one that is number at, counting from 1. One of ours brings the chain along that bears
 // its mark: without rules, and with the policy ACCEPT.
@@ -102,19 +85,9 @@ func (e *bridgeTool) references(chain string) int {
 	return n
 }
 
-// run executes ebtables without a shell and with a bare environment.
+// run executes ebtables.
 func (e *bridgeTool) run(ctx context.Context, args ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, ebtablesPatience)
-	defer cancel()
 	args = append([]string{"-t", e.table.Name}, args...)
-	cmd := exec.CommandContext(ctx, e.path, args...)
-	cmd.Env = []string{"PATH=" + strings.Join(dirs, ":"), "LC_ALL=C"}
-	cmd.WaitDelay = time.Second
-	var said bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &said, &said
-	if err := cmd.Run(); err != nil {
-		line, _, _ := strings.Cut(strings.TrimSpace(said.String()), "\n")
-		return fmt.Errorf("%s %s: %s: %w", e.path, strings.Join(args, " "), line, err)
-	}
-	return nil
+	_, err := program.Run(ctx, program.Command{Name: "ebtables-nft", Args: args, Patience: ebtablesPatience})
+	return err
 }

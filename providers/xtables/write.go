@@ -5,17 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
-	"strings"
-
-	"github.com/coreos/go-iptables/iptables"
 
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/iptspec"
 )
-
-// lockWait is how many seconds the tool waits for the lock that all iptables share (iptables(8), -w).
-const lockWait = 5
 
 // Do adds or deletes one rule through the iptables or ebtables of its backend. It reads the chain first and refuses when it is not as
 // c says.
@@ -62,27 +55,15 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 	if f.Family == "bridge" {
 		return doBridge(ctx, t, c, f, live)
 	}
-	tool, err := toolFor(f)
-	if err != nil {
-		return err
-	}
-	if f.Legacy {
-		if err := ensureLock(); err != nil {
-			return err
-		}
-	}
 	if c.After == nil {
-		return tool.delete(f, live)
+		return remove(ctx, f, live)
 	}
-	return tool.insert(f, position(chain, f))
+	return insert(ctx, f, position(chain, f))
 }
 
 // doBridge makes a change through ebtables; live is the rule to delete.
 func doBridge(ctx context.Context, t *schema.Table, c schema.Change, f, live *schema.ForeignRule) error {
-	tool, err := bridgeToolFor(t)
-	if err != nil {
-		return err
-	}
+	tool := &bridgeTool{t}
 	if c.After == nil {
 		return tool.delete(ctx, f, live)
 	}
@@ -139,77 +120,3 @@ func position(c *schema.Chain, f *schema.ForeignRule) int {
 }
 
 func abs(n int) int { return max(n, -n) }
-
-// ensureLock gives the tool a lock file that it can open. In a network namespace of an ordinary user's own, where
-// /run/xtables.lock is root's, nobody else writes rules, so a lock of that user's is enough (iptables(8), XTABLES_LOCKFILE).
-func ensureLock() error {
-	const variable, usual = "XTABLES_LOCKFILE", "/run/xtables.lock"
-	if os.Getenv(variable) != "" {
-		return nil
-	}
-	if f, err := os.OpenFile(usual, os.O_RDONLY|os.O_CREATE, 0o600); err == nil {
-		return f.Close()
-	}
-	if err := os.Setenv(variable, fmt.Sprintf("%s/vmnet-xtables-%d.lock", os.TempDir(), os.Getuid())); err != nil {
-		return fmt.Errorf("set %s: %w", variable, err)
-	}
-	return nil
-}
-
-// tool is the iptables of one backend and family.
-type tool struct {
-	path string
-	ipt  *iptables.IPTables
-}
-
-// dirs are where the tools are looked for; never in the caller's PATH.
-var dirs = []string{"/usr/sbin", "/usr/bin", "/sbin", "/bin", "/usr/local/sbin"}
-
-func toolFor(f *schema.ForeignRule) (*tool, error) {
-	name, proto := "iptables", iptables.ProtocolIPv4
-	if f.Family == "ip6" {
-		name, proto = "ip6tables", iptables.ProtocolIPv6
-	}
-	backend := "-nft"
-	if f.Legacy {
-		backend = "-legacy"
-	}
-	for _, d := range dirs {
-		path := d + "/" + name + backend
-		if _, err := os.Stat(path); err != nil {
-			continue
-		}
-		ipt, err := iptables.New(iptables.Path(path), iptables.IPFamily(proto), iptables.Timeout(lockWait))
-		if err != nil {
-			return nil, fmt.Errorf("ask %s for its version: %w", path, err)
-		}
-		return &tool{path, ipt}, nil
-	}
-	return nil, fmt.Errorf("%s: %w in %s", name+backend, fs.ErrNotExist, strings.Join(dirs, ", "))
-}
-
-func (t *tool) insert(f *schema.ForeignRule, at int) error {
-	spec, err := iptspec.Split(f.Rule.Text)
-	if err != nil {
-		return fmt.Errorf("take the rule apart: %w", err)
-	}
-	if err := t.ipt.Insert(f.Table, f.Chain, at, spec...); err != nil {
-		return fmt.Errorf("%s -t %s -I %s %d %s: %w", t.path, f.Table, f.Chain, at, f.Rule.Text, err)
-	}
-	return nil
-}
-
-// delete takes the rule out by its full specification. Of several equal rules the tool takes the first.
-func (t *tool) delete(f, live *schema.ForeignRule) error {
-	if max(live.Nth, 1) > 1 {
-		return fmt.Errorf("it is number %d of several equal rules, and iptables deletes the first: delete that one instead: %w", live.Nth, errors.ErrUnsupported)
-	}
-	spec, err := iptspec.Split(live.Rule.Text)
-	if err != nil {
-		return fmt.Errorf("take the rule apart: %w", err)
-	}
-	if err := t.ipt.Delete(f.Table, f.Chain, spec...); err != nil {
-		return fmt.Errorf("%s -t %s -D %s %s: %w", t.path, f.Table, f.Chain, live.Rule.Text, err)
-	}
-	return nil
-}
