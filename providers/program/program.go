@@ -58,7 +58,7 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Find looks for a program in the directories of Path. The error is fs.ErrNotExist when there is none.
 func Find(name string) (string, error) {
-	for _, dir := range strings.Split(Path, ":") {
+	for dir := range strings.SplitSeq(Path, ":") {
 		path := dir + "/" + name
 		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {
 			return path, nil

@@ -47,7 +47,7 @@ func lockHolder(path string) string {
 	if err != nil {
 		return ""
 	}
-	at := fmt.Sprintf("%02x:%02x:%d", unix.Major(uint64(st.Dev)), unix.Minor(uint64(st.Dev)), st.Ino)
+	at := fmt.Sprintf("%02x:%02x:%d", unix.Major(st.Dev), unix.Minor(st.Dev), st.Ino)
 	for line := range strings.Lines(string(b)) {
 		f := strings.Fields(line) // 1: FLOCK ADVISORY WRITE 4711 00:1a:42 0 EOF
 		if len(f) < 6 || f[1] != "FLOCK" || f[5] != at {
