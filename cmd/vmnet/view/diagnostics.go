@@ -201,7 +201,7 @@ func DiagnosticsJSON(diags hcl.Diagnostics, files map[string]*hcl.File) ([]byte,
 		}
 		if d.Subject != nil {
 			j.Range = &rangeJSON{d.Subject.Filename, position(d.Subject.Start), position(d.Subject.End)}
-			j.Snippet = snippet(d, files)
+			j.Snippet = snippet(d, files).cut()
 		}
 		out.Diagnostics = append(out.Diagnostics, j)
 	}
@@ -255,6 +255,29 @@ func snippet(d *hcl.Diagnostic, files map[string]*hcl.File) *snippetJSON {
 	s.HighlightStart = min(max(d.Subject.Start.Byte-begin, 0), len(s.lines[0]))
 	s.HighlightEnd = min(max(d.Subject.End.Byte-begin, s.HighlightStart), len(s.Code))
 	s.Context = contextOf(f, d.Subject)
+	return s
+}
+
+// cut shortens long lines to what stands around the guilty part, as the text does: a line may be a whole file of JSON.
+func (s *snippetJSON) cut() *snippetJSON {
+	if s == nil {
+		return nil
+	}
+	first := len(s.lines[0])
+	beyond := s.HighlightEnd > first
+	var from, to int
+	for i, line := range s.lines {
+		if i > 0 {
+			s.lines[i], _, _ = cutAround(line, 0, 0)
+			continue
+		}
+		s.lines[0], from, to = cutAround(line, s.HighlightStart, min(s.HighlightEnd, first))
+	}
+	s.Code = strings.Join(s.lines, "\n")
+	s.HighlightStart, s.HighlightEnd = from, max(to, from)
+	if beyond {
+		s.HighlightEnd = len(s.Code)
+	}
 	return s
 }
 
