@@ -20,6 +20,9 @@ type accept struct {
 	sport, dport schema.PortRange
 	state        ctMatch
 	address      string // for the comment
+	// talk is set for a question (1) for a MAC address or an answer (2): of ARP, or where talk6 is set of neighbour discovery.
+	talk  byte
+	talk6 bool
 }
 
 // ctMatch narrows an accept to packets of known connections.
@@ -108,6 +111,9 @@ func (a accept) iptables(string) string {
 	add("-i", a.in)
 	add("-o", a.out)
 	add("-p", a.protoWord())
+	if a.talk != 0 {
+		w = append(w, a.talkIPTables())
+	}
 	if a.sport.First != 0 || a.dport.First != 0 {
 		add("-m", a.proto)
 		add("--sport", portText(a.sport, ":"))
@@ -137,6 +143,9 @@ func (a accept) nft() string {
 	}
 	if a.out != "" {
 		add("oifname", fmt.Sprintf("%q", a.out))
+	}
+	if a.talk != 0 {
+		return strings.Join(append(w, a.talkNFT(), "accept"), " ")
 	}
 	add(a.family()+" saddr", shortPrefix(a.src))
 	add(a.family()+" daddr", shortPrefix(a.dst))
@@ -196,6 +205,9 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	}
 	if a.out != "" {
 		load(schema.Expr{Name: "meta", Key: "oifname"}, ifname(a.out))
+	}
+	if a.talk != 0 {
+		e = append(e, a.talkExprs(t)...)
 	}
 	if prefixText(a.src) != "" || prefixText(a.dst) != "" {
 		if key, data := a.familyMatch(t.Family); key != "" {

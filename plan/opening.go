@@ -86,7 +86,7 @@ func (h *healer) asked() []trace.Asked {
 	if h.askedFor == nil {
 		for i := range h.r.Goals {
 			if g := &h.r.Goals[i]; g.Allow {
-				h.askedFor = append(h.askedFor, h.askedBy(g)...)
+				h.askedFor = append(append(h.askedFor, h.askedBy(g)...), h.neighbours(g)...)
 			}
 		}
 		h.askedFor = append(h.askedFor, h.policies()...)

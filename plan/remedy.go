@@ -98,7 +98,7 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 		f.Evidence = appendNew(f.Evidence, fmt.Sprintf("%s: %s dies there (the %s)", g.Address, res.Decider.Packet, res.Half))
 	}
 	goal := key + " for " + g.Address + " " + g.Name
-	if res.Verdict == trace.Depends || h.given[goal] {
+	if res.Verdict == trace.Depends && !res.Forgotten() || h.given[goal] {
 		return false, nil
 	}
 	drafts, fix, err := h.choose(h.roads(g, res, c), res)
@@ -174,7 +174,7 @@ func (h *healer) finding(c culprit, res trace.Result) *Finding {
 	owner, _ := ownerOf(h.state, c.table, c.chain, c.rule)
 	f := &Finding{Code: "VN410", Severity: "error", Object: c.String(), Owner: &owner, Title: "a foreign rule blocks: " + c.String()}
 	switch {
-	case res.Verdict == trace.Depends:
+	case res.Verdict == trace.Depends && !res.Forgotten():
 		f.Code, f.Severity = "VN412", "warning"
 		f.Title = "it depends on a rule that cannot be decided: " + c.String()
 	case c.rule == nil:

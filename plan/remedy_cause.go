@@ -94,6 +94,8 @@ func (h *healer) causeRoads(g *schema.Goal, d *trace.Hop) []road {
 			r.closed = `foreign = "report" in the vmnet block: what others set is only named`
 		}
 		return []road{r}
+	case trace.CodeARPSilent:
+		return h.arpRoads(g, d)
 	case trace.CodeRPFilter:
 		_, link, _, _ := schema.SplitLinkSysctl(d.Ref.Name)
 		return []road{{

@@ -75,7 +75,8 @@ func (h *healer) with(drafts []*draft) (*schema.State, error) {
 
 // samePlace tells whether two hops are the same rule or policy, wherever it has moved to in its chain.
 func samePlace(a, b *trace.Hop) bool {
-	return a.Half == b.Half && a.Ref == b.Ref && a.Chain == b.Chain && a.Text == b.Text && (a.Rule < 0) == (b.Rule < 0)
+	return a.Half == b.Half && a.Ref == b.Ref && a.Chain == b.Chain && a.Text == b.Text && (a.Rule < 0) == (b.Rule < 0) &&
+		a.Talk == b.Talk && (a.Talk == 0 || a.In == b.In && a.Out == b.Out)
 }
 
 // roads lists the ways to let a goal's packets past a culprit, the best first: through the owner's door, deleting the
@@ -94,6 +95,9 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		return report(`foreign = "report" in the vmnet block: rules of others are only named`)
 	case sig.control:
 		return report(fmt.Sprintf("%s is a privacy or security control: it is named, never opened; its own way is %s", owner.Name, sig.hint))
+	}
+	if res.Half == trace.Resolution {
+		return append(roads, h.neighbourRoads(g, res, c, owner, sig)...)
 	}
 	acc := h.accepts(g, res, c)
 	if len(acc) == 0 {

@@ -48,6 +48,9 @@ func (c *comparison) sweep(w *Walker, fixed map[int]bool) *sweep {
 	r.name = w.contentOf
 	r.p = a.parcel(w, c.st.hook, c.st.v6, c.st.bridged)
 	p := &r.p
+	if c.st.arp {
+		p.anyARP()
+	}
 	if c.turned {
 		p.turn()
 	}
@@ -439,6 +442,9 @@ func (c *comparison) aspects() []aspect {
 	}
 	if c.st.dev == "" && c.st.hook != prerouting && c.st.hook != input {
 		out = append(out, aspect{aspectIface, "out", varOut, ifaceBits, names})
+	}
+	if c.st.arp {
+		return append(out, aspect{aspectAddr, "to", varDst, n, nil}, aspect{aspectAddr, "from", varSrc, n, nil})
 	}
 	return append(out, aspect{aspectProto, "proto", varProto, 8, nil}, aspect{aspectState, "ct state", varState, stateBits, nil},
 		aspect{aspectAddr, "to", varDst, n, nil}, aspect{aspectPort, "dport", varDPort, 16, nil},

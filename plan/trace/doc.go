@@ -46,7 +46,7 @@
 //
 // Opened compares two states, hook by hook, over all packets there can be: interfaces, headers, marks and what conntrack says
 // are all free. It finds the rules that differ, and runs both states over the packets those are about; of them nearly all
-// other rules are known not to match. It does not follow packets from hook to hook, and says nothing of ARP and of tagged frames.
+// other rules are known not to match. It does not follow packets from hook to hook, and says nothing of tagged frames.
 //
 // # What is not modelled
 //

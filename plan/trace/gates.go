@@ -311,10 +311,14 @@ func (c *comparison) isHere(name string) bool {
 	if c.st.dev == "" || name == c.st.name {
 		return name == c.st.name
 	}
-	if d := c.o.after.device(c.st.dev); d.master != nil && d.master.bridge {
-		return name == "bridge "+hookNames[c.st.hook]
+	front := ""
+	if c.st.arp {
+		front = "arp "
 	}
-	return name == hookNames[c.st.hook]
+	if d := c.o.after.device(c.st.dev); d.master != nil && d.master.bridge {
+		return name == front+"bridge "+hookNames[c.st.hook]
+	}
+	return name == front+hookNames[c.st.hook] || c.st.arp && c.st.hook == prerouting && name == "arp input" || c.st.arp && c.st.hook == postrouting && name == "arp output"
 }
 
 // box is a Box as a set.

@@ -79,6 +79,7 @@ type stage struct {
 	v6      bool
 	bridged bool
 	nat     bool
+	arp     bool
 	dev     string // of ingress and egress
 	side    [2][]entry
 }
@@ -106,6 +107,7 @@ func (o *opener) stages() []*stage {
 			add(stage{name: "egress " + dev, hook: postrouting, v6: f == 1, dev: dev}, o.before.egress[dev], o.after.egress[dev])
 		}
 	}
+	o.arpStages(add)
 	return out
 }
 
@@ -176,7 +178,10 @@ func segments(groups [][]entry) [][]entry {
 func (st *stage) chains(side int) []*base {
 	var out []*base
 	for _, e := range st.side[side] {
-		if e.kind == entryChain && (st.bridged || st.dev != "" || familyMatches(e.base.c.t.t.Family, st.v6)) {
+		if st.arp && e.kind == entryChain && e.base.c.t.t.Family == "inet" {
+			continue // nft_do_chain_inet_ingress
+		}
+		if e.kind == entryChain && (st.arp || st.bridged || st.dev != "" || familyMatches(e.base.c.t.t.Family, st.v6)) {
 			out = append(out, e.base)
 		}
 	}

@@ -74,6 +74,10 @@ type Hop struct {
 	Action string `json:"action"`
 	// Packet is the packet as it was here: "10.20.0.11:40000 > 203.0.113.10:443 tcp new in virbr-lab out eno1".
 	Packet string `json:"packet"`
+	// In and Out are the interfaces that rules see there; Talk is 1 for a question for a MAC address and 2 for its answer.
+	In   string `json:"-"`
+	Out  string `json:"-"`
+	Talk byte   `json:"-"`
 	// Code is set for a block that no rule makes: the finding's code, for example "VN301" for forwarding off.
 	Code string `json:"code,omitempty"`
 }

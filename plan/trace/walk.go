@@ -493,6 +493,7 @@ func (st *station) hop(r *sweep, of func(int) bool) Hop {
 	h := Hop{
 		Half: st.half, Stage: st.stage, Ref: st.ref, Chain: st.chain, Base: st.base, Rule: st.rule,
 		Text: st.text, Action: st.action, Code: st.code, Packet: st.v.settled(r, of).String(),
+		In: st.v.in, Out: st.v.out, Talk: st.v.talk,
 	}
 	if st.r != nil && h.Text == "" {
 		h.Text = ruleText(st.r)

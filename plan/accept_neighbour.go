@@ -1,0 +1,162 @@
+package plan
+
+import (
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// Numbers of questions and answers: ICMPv6's (RFC 4861), and of ARP 1 and 2, as trace.Hop.Talk has them (RFC 826).
+const (
+	ndSolicit   = 135
+	ndAdvertise = 136
+)
+
+// neighbourRoads are the ways for a question for a MAC address, or its answer, past a culprit: an exception for it on the link
+// it is asked on, and nothing else. The rule itself stays.
+func (h *healer) neighbourRoads(g *schema.Goal, res trace.Result, c culprit, owner Owner, sig signature) []road {
+	a := neighbourAccept(g, res, c)
+	switch {
+	case a == nil:
+		return []road{{title: "let neighbours be found", closed: "in a table of " + c.table.Family + " that its tool manages, no exception for it can be written"}}
+	case dockerUser(c) != nil:
+		return []road{{title: "accept " + a.talkWords() + " in DOCKER-USER, Docker's own door", drafts: h.door(c, dockerUser(c), []accept{*a}, g)}}
+	case sig.owner != "":
+		return []road{{title: "change it at its owner " + owner.Name, closed: "it belongs to " + owner.Name + ", which would write it again: it has to let " + a.talkWords() + " pass"}}
+	case c.rule == nil:
+		return []road{{title: "accept " + a.talkWords() + " at the end of the chain, before its policy", drafts: h.exceptions(c, []accept{*a}, len(c.chain.Rules), g)}}
+	}
+	return []road{{title: "an exception in front of it for " + a.talkWords(), drafts: h.exceptions(c, []accept{*a}, c.index, g)}}
+}
+
+// neighbourAccept is the rule that lets the blocked question or answer through; nil where the table takes none.
+func neighbourAccept(g *schema.Goal, res trace.Result, c culprit) *accept {
+	d := res.Decider
+	a := accept{address: g.Address, talk: d.Talk, talk6: res.Flow.Dst.Is6()}
+	if (c.table.Compat || c.table.Legacy) && c.table.Family != "ip6" || c.table.Family == "arp" && a.talk6 {
+		return nil // of arptables and ebtables
+	}
+	named := func(name string) string { // a port that is not known has none
+		if strings.ContainsRune(name, ' ') {
+			return ""
+		}
+		return name
+	}
+	switch c.base.Hook {
+	case "forward":
+		a.in, a.out = named(d.In), named(d.Out)
+	case "input", "prerouting":
+		a.in = named(d.In)
+	case "output", "postrouting":
+		a.out = named(d.Out)
+	}
+	return &a
+}
+
+// talkWords says what the accept lets through.
+func (a accept) talkWords() string {
+	what := map[byte]string{1: "questions", 2: "answers"}[a.talk]
+	how := "ARP's "
+	if a.talk6 {
+		how = "neighbour discovery's "
+	}
+	for _, x := range [][2]string{{"in", a.in}, {"out", a.out}} {
+		if x[1] != "" {
+			what += " " + x[0] + " " + x[1]
+		}
+	}
+	return how + what
+}
+
+// talkNFT is what nft(8) prints for the message.
+func (a accept) talkNFT() string {
+	if a.talk6 {
+		return "icmpv6 type " + map[byte]string{1: "nd-neighbor-solicit", 2: "nd-neighbor-advert"}[a.talk]
+	}
+	return "arp operation " + map[byte]string{1: "request", 2: "reply"}[a.talk]
+}
+
+// talkExprs are the bytecode of talkNFT.
+func (a accept) talkExprs(t *schema.Table) []schema.Expr {
+	var e []schema.Expr
+	is := func(x schema.Expr, data []byte) {
+		x.DReg = reg1
+		e = append(e, x, schema.Expr{Name: "cmp", SReg: reg1, Op: "eq", Data: data})
+	}
+	if t.Family == "bridge" || t.Family == "netdev" {
+		is(schema.Expr{Name: "meta", Key: "protocol"}, map[bool][]byte{true: {0x86, 0xdd}, false: {0x08, 0x06}}[a.talk6])
+	}
+	if !a.talk6 {
+		is(schema.Expr{Name: "payload", Base: "network", Offset: 6, Len: 2}, binary.BigEndian.AppendUint16(nil, uint16(a.talk)))
+		return e
+	}
+	if t.Family == "inet" {
+		is(schema.Expr{Name: "meta", Key: "nfproto"}, []byte{10}) // NFPROTO_IPV6
+	}
+	is(schema.Expr{Name: "meta", Key: "l4proto"}, []byte{protoNumber("ipv6-icmp")})
+	is(schema.Expr{Name: "payload", Base: "transport", Offset: 0, Len: 1}, []byte{a.talkType()})
+	return e
+}
+
+func (a accept) talkType() byte { return map[byte]byte{1: ndSolicit, 2: ndAdvertise}[a.talk] }
+
+// talkIPTables is the message as ip6tables prints it.
+func (a accept) talkIPTables() string {
+	return fmt.Sprintf("-p ipv6-icmp -m icmp6 --icmpv6-type %d", a.talkType())
+}
+
+// neighbours are the messages without which nobody finds the MAC address of another, on the links of a goal's ends: who asks
+// for the flow asks for them.
+func (h *healer) neighbours(g *schema.Goal) []trace.Asked {
+	nd := trace.Box{V6: true, Proto: "icmp", SPort: []schema.PortRange{{First: ndSolicit << 8, Last: ndAdvertise<<8 | 255}}, Exact: true} // type and code
+	arp := trace.Box{V4: true, Exact: true}
+	var out []trace.Asked
+	add := func(name string, hook string, b trace.Box, on trace.Names) {
+		b.IIF, b.OIF = on, on
+		switch hook {
+		case "prerouting", "input":
+			b.OIF = trace.Names{}
+		case "output", "postrouting":
+			b.IIF = trace.Names{}
+		}
+		out = append(out, trace.Asked{Hook: name + hook, Box: b})
+	}
+	for _, e := range []schema.Endpoint{g.From, g.To} {
+		if e.Kind == "host" {
+			continue
+		}
+		for _, hook := range []string{"prerouting", "input", "forward", "output", "postrouting"} {
+			add("", hook, nd, h.names(e))
+			add("bridge ", hook, nd, h.ports(e))
+			add("arp ", hook, arp, h.names(e))
+			add("arp bridge ", hook, arp, h.ports(e))
+		}
+	}
+	return out
+}
+
+// arpRoads make the host answer ARP again: the strictest setting of the link that does.
+func (h *healer) arpRoads(g *schema.Goal, d *trace.Hop) []road {
+	s, _ := h.state.Get(d.Ref).(*schema.Sysctl)
+	_, link, name, ok := schema.SplitLinkSysctl(d.Ref.Name)
+	if s == nil || !ok {
+		return nil
+	}
+	value := "0"
+	if name == "arp_ignore" && (s.Value == "8" || s.Value == "2") {
+		value = "1"
+	}
+	set := newDraft(s, &schema.Sysctl{Key: s.Key, Value: value})
+	set.address, set.because = g.Address, fmt.Sprintf("%s asks for it: %s", g.Address, g.Name)
+	r := road{title: "sysctl " + s.Key + "=" + value, drafts: []*draft{set}}
+	switch {
+	case h.r.Settings.Foreign == "report":
+		r.closed = `foreign = "report" in the vmnet block: what others set is only named`
+	case link == "all":
+		r.closed = "it is about every link of the host"
+	}
+	return []road{r}
+}
