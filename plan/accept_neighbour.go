@@ -63,10 +63,11 @@ func (a accept) talkWords() string {
 	if a.talk6 {
 		how = "neighbour discovery's "
 	}
-	for _, x := range [][2]string{{"in", a.in}, {"out", a.out}} {
-		if x[1] != "" {
-			what += " " + x[0] + " " + x[1]
-		}
+	if a.in != "" {
+		what += " in " + a.in
+	}
+	if a.out != "" {
+		what += " out " + a.out
 	}
 	return how + what
 }

@@ -233,7 +233,7 @@ func (o *opener) tell(c *comparison, as []aspect, front string, set, coming bdd.
 		}
 		o.list = append(o.list, said{Opening{
 			Hook: c.st.name, Packets: front + text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
-		}, c.st.v6, placed})
+		}, c.st.v6, placed || c.st.arp})
 	}
 	for _, p := range parts {
 		part := p.rest

@@ -125,7 +125,7 @@ func TestOpened(t *testing.T) {
 		},
 		{
 			"bridged", lab + "*bridge x\n:fwd filter forward 0 accept\n-A fwd -i vnet1 -j DROP", lab + "*bridge x\n:fwd filter forward 0 accept\n", nil,
-			[]string{"bridge forward: in vnet1"},
+			[]string{"bridge forward: in vnet1", "arp bridge forward: in vnet1"},
 		},
 		{
 			"legacy", lab + "*filter legacy\n:FORWARD DROP\n", lab + "*filter legacy\n:FORWARD DROP\n-A FORWARD -d 10.20.0.11/32 -j ACCEPT", nil,
