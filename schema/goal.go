@@ -19,6 +19,8 @@ type Desired struct {
 	Guests   []Guest   `json:"guests,omitempty"`
 	Forwards []Forward `json:"forwards,omitempty"`
 	Adapters []Adapter `json:"adapters,omitempty"`
+	// Protects are what a plan must not cut, in the order of the file.
+	Protects []Protect `json:"protects,omitempty"`
 	// Origins say where in the file an object comes from; Blocks the same for addresses such as "nat.lab".
 	Origins map[Ref]Origin    `json:"origins,omitempty"`
 	Blocks  map[string]Origin `json:"blocks,omitempty"`
@@ -104,6 +106,15 @@ type Adapter struct {
 	Address string `json:"address"` // "adapter.eno3"
 	Device  string `json:"device"`
 	Reset   bool   `json:"reset,omitempty"`
+}
+
+// Protect is a protect block: what a change of the network must not cut, not even while it is made.
+type Protect struct {
+	Address string `json:"address"` // "protect.management"
+	// Interface is a link that no step may touch, nor what sits on it; "" for none.
+	Interface string `json:"interface,omitempty"`
+	// Flows are what must get through after every step. All of them are to be allowed (Goal.Allow).
+	Flows []Goal `json:"flows,omitempty"`
 }
 
 // PortRange is an inclusive range of ports; First == Last for one.

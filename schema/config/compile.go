@@ -40,6 +40,7 @@ func (l *loader) compile() *schema.Desired {
 	policies := c.policies()
 	c.tables(policies)
 	c.goals(policies)
+	c.compileProtects()
 	return c.d
 }
 

@@ -36,6 +36,7 @@ func specs() []blockSpec {
 		{kind: "adapter", label: true, free: true, attrs: []string{"device", "mtu", "reset"}, example: `adapter "eno3" { … }`, decode: (*loader).decodeAdapter, referred: true},
 		{kind: "sysctl", label: true, free: true, attrs: []string{"key", "value"}, example: `sysctl "net.core.somaxconn" { … }`, decode: (*loader).decodeSysctl},
 		{kind: "expect", label: true, attrs: []string{"from", "to", "tcp", "udp", "icmp", "allow", "probe"}, example: `expect "updates" { … }`, decode: (*loader).decodeExpect},
+		{kind: "protect", label: true, attrs: []string{"interface"}, nested: []string{"flow"}, example: `protect "management" { … }`, decode: (*loader).decodeProtect},
 	}
 }
 

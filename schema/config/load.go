@@ -119,6 +119,7 @@ type loader struct {
 	forwards []*forward
 	policies []*policy
 	expects  []*expect
+	protects []*protect
 	adapters []*adapter
 	sysctls  []*sysctl
 }
