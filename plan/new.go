@@ -16,6 +16,8 @@ type Options struct {
 	// Now and ID are stamped on the plan; the zero Time leaves both dates zero.
 	Now time.Time
 	ID  string
+	// Sessions are the connections over which people are logged in.
+	Sessions []schema.Session
 	// Version is vmnet's own.
 	Version string
 }
@@ -65,7 +67,9 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	}
 	found := append(r.findings, h.collect(ordered, p.Steps)...)
 	found = append(found, expectations(checks, desired.Blocks)...)
-	p.Findings = append(p.Findings, sortFindings(found)...)
+	p.Findings = append(p.Findings, found...)
+	p.guarded(live, o.Sessions)
+	sortFindings(p.Findings)
 	p.Foreign = h.foreign()
 	p.Basis = basis(live, p.Steps, h.relied)
 	p.Summary = summarise(p)

@@ -10,7 +10,7 @@ import (
 )
 
 // FormatVersion is the version of the JSON form of a Plan: "MAJOR.MINOR". Minor versions only add.
-const FormatVersion = "1.0"
+const FormatVersion = "1.1"
 
 // Plan leads a host from its live state to the desired one. Its JSON is the saved file, the machine output and the first
 // record of the journal; text and Markdown are made from it alone.
@@ -36,6 +36,8 @@ type Plan struct {
 	// Foreign lists objects of others that decide flows of the file and are left alone.
 	Foreign []Foreign `json:"foreign"`
 	Summary Summary   `json:"summary"`
+	// Guarded says how sessions, protect blocks and default gateways fare after every step.
+	Guarded []Guarded `json:"guarded"`
 	// Basis is every object the plan relied on, with what it was: apply reads them again.
 	Basis []Fact `json:"basis"`
 	// Desired is the configuration the plan was made from, so that apply can verify without the files.

@@ -78,7 +78,7 @@ func (w *Walker) spoken(q *Query) []speech {
 	var out []speech
 	add := func(proto string, ports []schema.PortRange) {
 		f := Flow{From: q.From, To: q.To, Src: q.Src, Dst: q.Dst, Proto: proto, Anywhere: q.Anywhere}
-		f.Local = q.To == "" && q.From != "" && q.Via == nil && !q.Anywhere && w.local(q.Dst)
+		f.Local = q.Local || q.To == "" && q.From != "" && q.Via == nil && !q.Anywhere && w.local(q.Dst)
 		if proto == "icmp" {
 			ports = nil
 		}

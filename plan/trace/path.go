@@ -18,10 +18,14 @@ const (
 
 // flow follows all three packets along one way.
 func (r *sweep) flow() {
-	if !r.request() {
-		return
+	through := false
+	switch {
+	case r.open.stands:
+		through = r.standing()
+	case r.request():
+		through = r.open.only || r.resolved() && r.reply() && r.resolved() && r.established() && r.resolved()
 	}
-	if r.open.only || r.resolved() && r.reply() && r.resolved() && r.established() && r.resolved() {
+	if through {
 		if r.log.on {
 			r.log.fates = append(r.log.fates, fate{r.pc, Pass, "", -1})
 		}
@@ -43,7 +47,11 @@ func (r *sweep) request() bool {
 		return r.unmodelled("link", schema.Ref{}, "this is no packet that can be followed")
 	}
 	p := r.begin("request", v6, proto)
-	p.build(first)
+	kind := first
+	if r.open.later {
+		kind = later
+	}
+	p.build(kind)
 	if r.open.fill != nil {
 		if r.pc = r.open.fill(p, r.pc); r.pc == bdd.False {
 			return false

@@ -26,4 +26,6 @@ type Query struct {
 	// Anywhere asks where the packets get to, wherever that is: see Flow. An empty To is then no claim that they end at the
 	// host, and DstSet holds for it, too.
 	Anywhere bool
+	// Local says that the packets must arrive at the host itself, as in Flow.
+	Local bool
 }

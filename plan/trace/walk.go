@@ -284,6 +284,8 @@ type opening struct {
 	want  func(sent cells) cells
 	frame []byte // all of the packet, instead of fill
 	only  bool   // the first packet alone
+	// stands says that the connection exists already, later that conntrack did not see its first packet.
+	stands, later bool
 }
 
 // follow follows packets along every way they may take.

@@ -1,0 +1,106 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// merged makes one of those that bear the same name: a flow is asked in several ways, and the worst counts.
+func merged(all []Guarded) []Guarded {
+	out := []Guarded{}
+	for _, g := range all {
+		i := slices.IndexFunc(out, func(o Guarded) bool { return o.Kind == g.Kind && o.Name == g.Name && o.Address == g.Address })
+		switch {
+		case i < 0:
+			out = append(out, g)
+		case badness(g) > badness(out[i]):
+			out[i] = g
+		}
+	}
+	return out
+}
+
+func badness(g Guarded) int {
+	n := slices.Index([]string{Survives, Interrupted, Depending, Cut}, g.Verdict)
+	if g.Worse {
+		n += 4
+	}
+	return n
+}
+
+// guarded puts the guard's verdicts into a plan: findings, and the risk of the steps that cut.
+func (p *Plan) guarded(live *schema.State, sessions []schema.Session) {
+	p.Guarded = Guard(live, p.Desired, p.Steps, sessions)
+	for i := range p.Guarded {
+		g := &p.Guarded[i]
+		switch {
+		case g.Worse && g.Own():
+			p.risk(g, RiskCut, "cuts off "+g.Name)
+		case g.Worse:
+			p.risk(g, RiskDrop, "cuts off somebody who is logged in: "+g.Name)
+		case g.Verdict == Interrupted && g.Kind != "login":
+			p.risk(g, RiskBlip, g.Name+" pauses")
+		}
+		if f, ok := g.finding(p.Desired.Blocks); ok {
+			p.Findings = append(p.Findings, f)
+		}
+	}
+}
+
+// risk raises the risk of the steps that a verdict names.
+func (p *Plan) risk(g *Guarded, risk Risk, hurts string) {
+	for i := range p.Steps {
+		st := &p.Steps[i]
+		if slices.Contains(g.Steps, st.ID) && st.Risk < risk {
+			st.Risk = risk
+			st.Hurts = strings.TrimPrefix(st.Hurts+"; "+hurts, "; ")
+		}
+	}
+}
+
+// finding is what a verdict says to whom reads the findings; nothing for what survives.
+func (g *Guarded) finding(blocks map[string]schema.Origin) (Finding, bool) {
+	f := Finding{
+		Code:     map[string]string{"session": "VN905", "login": "VN905", "flow": "VN906", "interface": "VN906", "gateway": "VN907"}[g.Kind],
+		Severity: "error", Address: g.Address, Object: g.Name, Origin: blocks[g.Address],
+	}
+	what := map[string]string{"session": "the session", "login": "new logins", "flow": "a protected flow", "interface": "a protected interface", "gateway": "the default gateway"}[g.Kind]
+	if g.Kind == "session" && g.Session.Own {
+		what = "your session"
+	}
+	switch {
+	case !g.Worse && g.Verdict == Interrupted && g.Own() && g.Kind != "login":
+		f.Code, f.Severity = "VN908", "info"
+		f.Title = fmt.Sprintf("%s is interrupted for at most %d ms at %s", what, g.MaxPauseMS, stepList(g.Steps))
+		f.Detail = g.Why
+		return f, true
+	case !g.Worse && g.Kind == "session" && g.Own() && g.Before != trace.Pass:
+		f.Severity = "warning"
+		f.Title, f.Detail = "whether the plan cuts "+what+" cannot be told", g.Why
+		return f, true
+	case !g.Worse:
+		return Finding{}, false
+	case g.Verdict == Cut:
+		f.Title = fmt.Sprintf("the plan cuts %s at %s", what, stepList(g.Steps))
+	default:
+		f.Title = fmt.Sprintf("from %s on it is not known whether %s survives", stepList(g.Steps), what)
+	}
+	if !g.Own() {
+		f.Severity = "warning"
+	}
+	f.Detail = g.Why
+	return f, true
+}
+
+func stepList(ids []int) string {
+	var s []string
+	for _, i := range ids {
+		s = append(s, fmt.Sprint(i))
+	}
+	return cmp.Or(map[bool]string{true: "step "}[len(ids) == 1], "steps ") + strings.Join(s, ", ")
+}
