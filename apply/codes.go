@@ -15,6 +15,7 @@ const (
 	CodeSameLogin  = "VN809"
 	CodeTooLate    = "VN810"
 	CodeNoUndo     = "VN811"
+	CodeLockout    = "VN900"
 	CodeRiskLimit  = "VN901"
 	CodeForeign    = "VN902"
 	CodeBreaks     = "VN904"
@@ -34,6 +35,7 @@ func Codes() []plan.CodeInfo {
 		{Code: CodeTooLate, Title: "there is nothing to confirm", Text: "The change was taken back already, is being taken back, or the host was booted since. vmnet history says what became of it. Plan again."},
 		{Code: CodeNoUndo, Title: "the plan has steps that cannot be taken back", Text: "Each step carries its inverse, which the watchdog would run. Steps marked irreversible have none (the reset of an adapter whose driver forgets what it was told, for one): if anything goes wrong after them, the host is not as before. Give --accept-irreversible, or take the step out of the plan."},
 		{Code: CodeBlind, Title: "not everything could be read", Text: "Reading all rules needs CAP_NET_ADMIN. What was not seen is named; a plan made without it may be wrong, says so, never says \"No changes\", and is not applied. Run vmnet as root."},
+		{Code: CodeLockout, Title: "the plan may lock you out", Text: "The plan cuts the connection you are logged in over, new logins from where you are, something that a protect block names, or the default gateway; or it cannot be told whether it does. The findings VN905, VN906 and VN907 say which, at which step, and by what. Nothing was changed. Correct the file, or give --accept-lockout together with a time for confirmation: unless somebody confirms from a new login until then, everything is taken back."},
 		{Code: CodeRiskLimit, Title: "the plan's risk is above the limit", Text: "risk_limit in the vmnet block bounds the worst a plan may do: none, blip (under a second, no flow dies), drop (flows die; the default), cut (the management path dies). Raise it for this change, or do the risky part separately."},
 		{Code: CodeForeign, Title: "rules of others would have to change", Text: "foreign = \"report\" in the vmnet block lets vmnet name rules that it does not own, and not change them. Some of them break what the file asks for. Change them at their owner, or set foreign = \"fix\"."},
 		{Code: CodeBreaks, Title: "the plan breaks what holds now", Text: "An expectation holds on the live host and would fail after the plan: two blocks of the file contradict each other, or the file expects what its own networks forbid. apply would have to take everything back, so it does not begin. The finding VN601 or VN602 of the plan names the expectation and what decides it: correct the file."},

@@ -11,7 +11,7 @@ import (
 
 // NotPermittedError says why a plan is for reading only.
 type NotPermittedError struct {
-	Code   string // CodeBlind, CodeBreaks, CodeRiskLimit or CodeForeign
+	Code   string // CodeBlind, CodeLockout, CodeBreaks, CodeRiskLimit or CodeForeign
 	Reason string
 }
 
@@ -20,7 +20,8 @@ func (e *NotPermittedError) Error() string { return e.Reason }
 
 // Permission is what the caller takes upon himself.
 type Permission struct {
-	// AcceptLockout lets a plan cut the way in; the caller sees to it that it is undone unless somebody confirms.
+	// AcceptLockout lets a plan cut the way in, at whatever risk; the caller sees to it that it is undone unless somebody
+	// confirms.
 	AcceptLockout bool
 	// Irreversible lets a plan have steps that cannot be taken back.
 	Irreversible bool
@@ -32,11 +33,17 @@ func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
 		return &NotPermittedError{CodeBlind, "not everything could be read. " + schema.Unseen(p.Observation.Blind)}
 	}
+	if cut := lockouts(p); len(cut) > 0 && !by.AcceptLockout {
+		return &NotPermittedError{CodeLockout, "the plan may lock you out: " + strings.Join(cut, "; ")}
+	}
 	limit := plan.RiskDrop
 	if s := p.Desired; s != nil && s.Settings.RiskLimit != "" {
 		if err := limit.UnmarshalText([]byte(s.Settings.RiskLimit)); err != nil {
 			return &NotPermittedError{CodeRiskLimit, err.Error()}
 		}
+	}
+	if by.AcceptLockout {
+		limit = plan.RiskCut
 	}
 	if p.Summary.WorstRisk > limit {
 		return &NotPermittedError{CodeRiskLimit, fmt.Sprintf("the plan's worst risk is %s, above risk_limit = %q", p.Summary.WorstRisk, limit)}
@@ -60,6 +67,22 @@ func irreversible(p *plan.Plan) []string {
 		if s.Irreversible {
 			out = append(out, fmt.Sprintf("step %d, %s", s.ID, s.Change))
 		}
+	}
+	return out
+}
+
+// lockouts lists what must not be cut, and is, or may be.
+func lockouts(p *plan.Plan) []string {
+	var out []string
+	for _, g := range p.Guarded {
+		if !g.Refuses() {
+			continue
+		}
+		verb := "cuts"
+		if g.Verdict == plan.Depending {
+			verb = "may cut"
+		}
+		out = append(out, fmt.Sprintf("step %d %s %s (%s)", slices.Min(g.Steps), verb, g.Name, g.Why))
 	}
 	return out
 }

@@ -18,7 +18,7 @@ func seen(st *stage, res trace.Result) sight {
 	s := sight{verdict: res.Verdict}
 	s.via, s.dev = nextHop(st.state, res)
 	if d := res.Decider; d != nil {
-		s.why, s.key = why(res), fmt.Sprint(d.Ref, d.Chain, d.Text, d.Code)
+		s.why, s.key = strings.Replace(why(res), "the established ", "the established packet ", 1), fmt.Sprint(d.Ref, d.Chain, d.Text, d.Code)
 		s.dead = res.Verdict == trace.Block && d.Action == "reject" && strings.Contains(strings.ReplaceAll(d.Text, "-", " "), "tcp reset")
 	}
 	return s

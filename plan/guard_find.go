@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/trace"
@@ -43,7 +44,7 @@ func (p *Plan) guarded(live *schema.State, sessions []schema.Session) {
 			p.risk(g, RiskCut, "cuts off "+g.Name)
 		case g.Worse:
 			p.risk(g, RiskDrop, "cuts off somebody who is logged in: "+g.Name)
-		case g.Verdict == Interrupted && g.Kind != "login":
+		case g.Verdict == Interrupted && g.notable():
 			p.risk(g, RiskBlip, g.Name+" pauses")
 		}
 		if f, ok := g.finding(p.Desired.Blocks); ok {
@@ -63,6 +64,11 @@ func (p *Plan) risk(g *Guarded, risk Risk, hurts string) {
 	}
 }
 
+// notable tells whether somebody wants to know that it is interrupted: nobody notices that a gateway is for milliseconds.
+func (g *Guarded) notable() bool {
+	return g.Own() && g.Kind != "login" && (g.Kind != "gateway" || g.MaxPauseMS >= blip.Milliseconds())
+}
+
 // finding is what a verdict says to whom reads the findings; nothing for what survives.
 func (g *Guarded) finding(blocks map[string]schema.Origin) (Finding, bool) {
 	f := Finding{
@@ -74,7 +80,7 @@ func (g *Guarded) finding(blocks map[string]schema.Origin) (Finding, bool) {
 		what = "your session"
 	}
 	switch {
-	case !g.Worse && g.Verdict == Interrupted && g.Own() && g.Kind != "login":
+	case !g.Worse && g.Verdict == Interrupted && g.notable():
 		f.Code, f.Severity = "VN908", "info"
 		f.Title = fmt.Sprintf("%s is interrupted for at most %d ms at %s", what, g.MaxPauseMS, stepList(g.Steps))
 		f.Detail = g.Why
@@ -100,7 +106,7 @@ func (g *Guarded) finding(blocks map[string]schema.Origin) (Finding, bool) {
 func stepList(ids []int) string {
 	var s []string
 	for _, i := range ids {
-		s = append(s, fmt.Sprint(i))
+		s = append(s, strconv.Itoa(i))
 	}
 	return cmp.Or(map[bool]string{true: "step "}[len(ids) == 1], "steps ") + strings.Join(s, ", ")
 }

@@ -109,11 +109,16 @@ func alive(from []string, by func(link string) func(*stage) sight) func(*stage) 
 			all[i] = ask(st)
 		}
 		if passes := func(s sight) bool { return s.verdict == trace.Pass }; first && slices.ContainsFunc(all, passes) {
-			for i := len(all) - 1; i >= 0; i-- {
-				if !passes(all[i]) {
-					all, ways, from = slices.Delete(all, i, i+1), slices.Delete(ways, i, i+1), slices.Delete(slices.Clone(from), i, i+1)
+			n := 0
+			kept := make([]string, 0, len(from))
+			for i, s := range all {
+				if passes(s) {
+					all[n], ways[n] = s, ways[i]
+					kept = append(kept, from[i])
+					n++
 				}
 			}
+			all, ways, from = all[:n], ways[:n], kept
 		}
 		first = false
 		return together(from, all)

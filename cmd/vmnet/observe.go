@@ -70,6 +70,8 @@ type observation struct {
 	host  plan.HostInfo
 	took  time.Duration
 	real  *providers.Host // nil for a snapshot
+	// sessions are the connections over which people are logged in; none for a snapshot.
+	sessions []schema.Session
 }
 
 func (o *observation) Close() {
@@ -99,6 +101,7 @@ func (a *app) observe(ctx context.Context, live string, desired *schema.Desired)
 		return nil, fmt.Errorf("read host: %w", err)
 	}
 	o.took = time.Since(start)
+	o.sessions = a.here(ctx).Sessions
 	return o, nil
 }
 
@@ -172,7 +175,7 @@ func readLine(path string) string {
 
 // makePlan plans, and stamps on the plan what only the command knows.
 func makePlan(o *observation, desired *schema.Desired, path string, resets []string) (*plan.Plan, error) {
-	p, err := plan.New(o.state, desired, plan.Options{Resets: resets, Now: time.Now().UTC(), ID: newID(), Version: version})
+	p, err := plan.New(o.state, desired, plan.Options{Resets: resets, Sessions: o.sessions, Now: time.Now().UTC(), ID: newID(), Version: version})
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

@@ -21,6 +21,7 @@ func Markdown(p *plan.Plan, o Options) string {
 	mdFindings(&b, p)
 	mdSteps(&b, p)
 	mdChecks(&b, p)
+	mdGuarded(&b, p)
 	o.Color, o.Full = false, true
 	line("<details><summary>Full plan</summary>\n")
 	text := Plan(p, o)

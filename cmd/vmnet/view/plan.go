@@ -24,6 +24,7 @@ func Plan(p *plan.Plan, o Options) string {
 	pg.findings(p)
 	pg.actions(p)
 	pg.expectations(p)
+	pg.guarded(p)
 	pg.summary(p)
 	pg.next(p)
 	return pg.String()
