@@ -44,12 +44,28 @@ func nextHop(s *schema.State, res trace.Result) (via, dev string) {
 		case rt.Gateway.IsValid():
 			via = rt.Gateway.String()
 		case len(rt.NextHops) > 0:
-			via = rt.String()
+			via = gateways(rt)
 		default:
 			via = onLink
 		}
 	}
 	return via, dev
+}
+
+// gateways are those of a route with several legs, each once.
+func gateways(rt *schema.Route) string {
+	var all []string
+	for _, n := range rt.NextHops {
+		name := onLink
+		if n.Gateway.IsValid() {
+			name = n.Gateway.String()
+		}
+		if !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return strings.Join(all, " or ")
 }
 
 // answered is how all packets of a question fare, held against how they fared the first time.
