@@ -282,7 +282,7 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	if r.preDone && !r.tagHides() { // NF_BR_PRI_LAST
 		kind := r.copyOf(p.kind)
 		p.in, p.out = nil, br
-		p.kind.put([]byte{unicast})
+		r.rekind(toOther, unicast)
 		r.physOut = out
 		ok := r.ipHook(postrouting)
 		r.physOut = nil
@@ -290,7 +290,7 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 			return false
 		}
 		p.out = out
-		p.kind.copyFrom(kind)
+		p.kind.merge(r.x.Space, kind.equal(r.x, []byte{toOther}), kind)
 	}
 	if !r.egressHook(out) {
 		return false

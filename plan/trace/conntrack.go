@@ -1,6 +1,44 @@
 package trace
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
+
+// tracks tells for which families a table makes conntrack look at packets: the first rule that needs it brings its hooks, in
+// use or not (nf_ct_netns_get in net/netfilter/nf_conntrack_proto.c). Without them no chain of type nat is run
+// (nf_nat_inet_fn).
+func tracks(t *schema.Table) (v4, v6 bool) {
+	all4, all6 := familyMatches(t.Family, false) || t.Family == "bridge", familyMatches(t.Family, true) || t.Family == "bridge"
+	for _, c := range t.Chains {
+		for _, ru := range c.Rules {
+			for i := range ru.Exprs {
+				e := &ru.Exprs[i]
+				if !needsConntrack(e) {
+					continue
+				}
+				v4 = v4 || all4 && !(e.Name == "nat" && e.Family == "ip6")
+				v6 = v6 || all6 && !(e.Name == "nat" && e.Family == "ip")
+			}
+			if v4 == all4 && v6 == all6 {
+				return v4, v6
+			}
+		}
+	}
+	return v4, v6
+}
+
+func needsConntrack(e *schema.Expr) bool {
+	switch e.Name {
+	case "ct", "nat", "masq", "redir", "netmap", "connlimit":
+		return true
+	case "xtmatch":
+		return slices.Contains([]string{"conntrack", "state", "connmark", "connbytes", "connlabel", "connlimit", "helper"}, e.Key)
+	}
+	return false
+}
 
 // opens says what conntrack makes of the first packet of a connection that it does not know: new, invalid, or untracked
 // (net/netfilter/nf_conntrack_proto_*.c). Only a packet given to the last bit may be something else than new.

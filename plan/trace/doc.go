@@ -55,6 +55,11 @@
 // bond is one link: which of its slaves carries a packet is not asked. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
 // flow tables, clashes of NAT with connections that exist), and legacy ebtables.
 //
+// The packets of a flow are whole, with a hop limit that is enough: no fragments (where conntrack is in use it puts them together
+// before rules of IP see them), no IP options, no extension headers. For a given frame that is a fragment, bears a tag, or asks for
+// a route of its own the answer is Depends. A given frame is the first packet that conntrack sees: an ICMP error is not taken for
+// one that is related to a connection.
+//
 // # Why
 //
 //   - 2026-11: one engine for one packet and for many. The engine before it ran one packet again for each thing it did not

@@ -31,6 +31,10 @@ func (r *sweep) exthdr(o *op) bdd.Node {
 		switch {
 		case p.v6:
 			return bdd.False
+		case r.atEgress && (p.image.unk[0] != 0 || p.image.b[0]&15 > 5): // there ipv4_find_option reads the link header
+			return r.foreseen(o, int(o.len))
+		case r.atEgress:
+			return r.header(o, present, false, 0)
 		case p.framed && !present && findOption(p.options(), o.e.Type): // the kernel reads it where it is not
 			return r.foreseen(o, int(o.len))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -172,6 +173,12 @@ func (r *sweep) natHook() bool {
 }
 
 func (r *sweep) natChains(groups [][]entry) bool {
+	if !r.w.tracks[family(r.p.v6)] && slices.ContainsFunc(groups, func(g []entry) bool {
+		return slices.ContainsFunc(g, func(e entry) bool { return r.wouldAct(e.base) })
+	}) {
+		b := groups[0][0].base
+		return r.unmodelled("nat", b.c.t.ref, "chains of type nat run only where conntrack is in use, and no rule here uses it")
+	}
 	mapped := bdd.False
 	for _, g := range groups {
 		for _, e := range r.ordered(g) {

@@ -314,7 +314,7 @@ func (g *generator) natTable6(b *strings.Builder) {
 		ip = "ip6 "
 	}
 	to := func() string { return pick(g, labHosts6...) }
-	fmt.Fprintf(b, "table %s nat6 {\n", fam)
+	fmt.Fprintf(b, "table %s nat6 {\n%s", fam, tracked)
 	chain := func(name, hook string, prio int, acts ...string) {
 		fmt.Fprintf(b, "\tchain %s {\n\t\ttype nat hook %s priority %d;\n", name, hook, prio)
 		for range 1 + g.r.IntN(4) {

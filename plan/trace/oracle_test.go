@@ -615,10 +615,13 @@ func (t *tableGen) verdict() string {
 	}
 }
 
+// tracked is a chain that makes sure of conntrack, without which chains of type nat are not run.
+const tracked = "\tchain tracked {\n\t\tct state new\n\t}\n"
+
 // natTable rewrites addresses, to ends that the bed has.
 func (g *generator) natTable(b *strings.Builder) {
 	fam := pick(g, "ip", "ip", "inet")
-	fmt.Fprintf(b, "table %s nat {\n", fam)
+	fmt.Fprintf(b, "table %s nat {\n%s", fam, tracked)
 	ip := ""
 	if fam == "inet" {
 		ip = "ip "
@@ -640,7 +643,7 @@ func (g *generator) natTable(b *strings.Builder) {
 		"dnat " + ip + "to " + to(), "dnat " + ip + "to " + to(), "tcp dport 2222 dnat " + ip + "to " + to() + ":22", "udp dport { 53, 80 } dnat " + ip + "to " + to() + ":8080", "accept", "return",
 		"ip protocol udp udp dport 53 redirect to :8080", "ip protocol udp redirect", "dnat ip to ip daddr map { 192.0.2.10 : 10.20.0.12, 10.20.0.1 : 10.20.0.9 }",
 		"dnat ip addr . port to ip daddr . udp dport map { 192.0.2.10 . 443 : 10.20.0.13 . 22 }",
-		"dnat ip prefix to ip daddr map { 192.0.2.8/30 : 10.20.0.8/30 }", "meta mark set 0x1", "ct mark set 0x2",
+		"dnat ip prefix to ip daddr map { 192.0.2.8/30 : 10.20.0.8/30 }", "meta mark set 0x1", "ct mark set 0x2", "udp dport 53-80 drop",
 	}
 	chain("pre", "prerouting", pick(g, -100, -95, 7), dnat...)
 	if g.chance(30) {

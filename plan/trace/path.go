@@ -440,6 +440,12 @@ func (r *sweep) deliver(in *device) bool {
 	if !r.ipHook(input) {
 		return false
 	}
+	if p := &r.p; p.framed && p.v6 {
+		_, routing := findExtension(p.image.b[:p.end], 43)
+		if routing && (!r.forUs(toAll) || !r.forUs(toMany) || !r.forUs(toOther)) { // ipv6_rthdr_rcv
+			return false
+		}
+	}
 	r.arrived = arrival{local: true, in: in}
 	r.note(r.pc, station{stage: "local", rule: -1, ref: schema.LinkRef(in.name), text: "delivered to the host", action: "accept"})
 	return true

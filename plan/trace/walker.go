@@ -32,6 +32,7 @@ type Walker struct {
 	// global setting.
 	callIP       [2]int
 	bridgeTracks bool
+	tracks       [2]bool // whether a rule is seen, per family, without which conntrack would not look at packets
 	// filterTagged is net.bridge.bridge-nf-filter-vlan-tagged: whether br_netfilter does so with frames that bear a tag, too.
 	filterTagged int
 	// macs is the neighbour table; fabrics are the bridges, over the 802.1q links by lower link and VLAN.
@@ -238,6 +239,8 @@ func (w *Walker) hookChains() {
 	var bridge, arp [hooks][]entry
 	in, eg := map[string][]entry{}, map[string][]entry{}
 	for _, t := range w.tables {
+		v4, v6 := tracks(t.t)
+		w.tracks[0], w.tracks[1] = w.tracks[0] || v4, w.tracks[1] || v6
 		if t.t.Family == "bridge" && t.usesCT {
 			w.bridgeTracks = true
 		}
