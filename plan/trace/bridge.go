@@ -69,7 +69,10 @@ func (r *sweep) bridged(br, port *device) bool {
 				from = r.senderMAC(br)
 			}
 			p.setMACs(from, r.neighbourMAC(br, p.dst()))
-		} else {
+		} else { // the bridge's own, as br_nf_pre_routing_finish writes it
+			if br.link.MAC != nil {
+				p.image.at(linkOff, 6).copyFrom(hardwareAddress(*br.link.MAC))
+			}
 			p.kind.put([]byte{unicast})
 		}
 	}
