@@ -68,9 +68,9 @@ func (s Spawn) child() error {
 	if err != nil {
 		return fmt.Errorf("start it: %w", err)
 	}
-	defer func() { _ = null.Close() }()              // it has its own
+	defer func() { _ = null.Close() }()                                           // it has its own
 	cmd := exec.CommandContext(context.Background(), "/proc/self/exe", s.Args...) // also where the file was replaced meanwhile
-	cmd.Args[0] = os.Args[0]
+	cmd.Args[0] = "vmnet"                                                         // by which also a test binary knows what it is
 	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = null, null, null

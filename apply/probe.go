@@ -1,17 +1,10 @@
 package apply
 
 import (
-	"context"
 	"fmt"
 
 	"github.com/vmnet/vmnet/schema"
 )
-
-// Prober sends real packets from the host: *providers.Host is one.
-type Prober interface {
-	// Probe returns a result for each goal, in their order. Goals of which no packet can be sent are "unknown", never "ok".
-	Probe(ctx context.Context, goals []schema.Goal) []schema.ProbeResult
-}
 
 // ProbesBroken names the goals whose packets got what the file wants before, and do not now. What proved nothing before, or could not be
 // sent, proves nothing afterwards either.

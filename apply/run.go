@@ -95,7 +95,7 @@ type run struct {
 	before  *past
 	made    []made // the steps to undo, in the order made
 	dog     Watchdog
-	probed  map[string]bool // goals for which packets got through before the first step
+	probed  []schema.ProbeResult // before the first step
 }
 
 // made is a step that was begun.
@@ -220,10 +220,7 @@ func (r *run) check(ctx context.Context) error {
 	}
 	r.report.Held = len(r.plan.Basis)
 	r.o.Progress(Event{Kind: EventChecked, Total: len(r.plan.Steps), Facts: len(r.plan.Basis), Held: len(r.plan.Basis)})
-	r.probed = map[string]bool{}
-	for _, p := range r.probe(ctx) {
-		r.probed[goalKey(p.Goal)] = p.Status == "ok"
-	}
+	r.probed = r.probe(ctx)
 	return nil
 }
 

@@ -281,7 +281,7 @@ func TestProbesHoldAgainst(t *testing.T) {
 	for _, c := range []struct {
 		before, after string
 		back          bool
-	}{{"ok", "fail", true}, {"ok", "ok", false}, {"fail", "fail", false}, {"unknown", "fail", false}, {"ok", "unknown", false}} {
+	}{{"ok", "fail", true}, {"ok", "ok", false}, {"fail", "fail", false}, {"unknown", "fail", false}, {"ok", "unknown", true}} {
 		h, want := drifted(t)
 		p := newPlan(t, h, want)
 		p.Checks[0].Goal.Probe = true

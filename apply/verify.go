@@ -79,7 +79,7 @@ func (r *run) verifyOnce(ctx context.Context) error {
 	if broken := Broken(r.plan.Checks, again.Checks); len(broken) > 0 {
 		return fmt.Errorf("%w: held before and no longer does: %s", ErrNotAsPlanned, strings.Join(broken, ", "))
 	}
-	if broken := r.newlyDead(r.probe(ctx)); len(broken) > 0 {
+	if broken := ProbesBroken(r.probed, r.probe(ctx)); len(broken) > 0 {
 		return fmt.Errorf("%w: real packets got through before and no longer do: %s", ErrNotAsPlanned, strings.Join(broken, ", "))
 	}
 	return nil
@@ -113,17 +113,6 @@ func (r *run) probe(ctx context.Context) []schema.ProbeResult {
 	}
 	r.report.Probes = r.o.Probe(ctx, goals)
 	return r.report.Probes
-}
-
-// newlyDead are the probes that fail now though packets got through before the first step.
-func (r *run) newlyDead(now []schema.ProbeResult) []string {
-	var out []string
-	for _, p := range now {
-		if p.Status == "fail" && r.probed[goalKey(p.Goal)] {
-			out = append(out, p.Goal.Address+": "+p.Why)
-		}
-	}
-	return out
 }
 
 // errSettling says that nothing is wrong yet, but not everything can be used either.

@@ -18,6 +18,7 @@ import (
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/providers"
 	"github.com/vmnet/vmnet/providers/probe"
 	"github.com/vmnet/vmnet/providers/sessions"
 	"github.com/vmnet/vmnet/schema"
@@ -102,6 +103,8 @@ func (a *app) apply(ctx context.Context, path string, o *applyFlags) error {
 			return err
 		}
 	}
+	stop := a.watchWriters()
+	defer stop()
 	p := saved
 	if p == nil {
 		p, err = a.approvedPlan(ctx, path, o, denied)
@@ -123,6 +126,39 @@ func (a *app) documented(err error, format string) error {
 	return errors.Join(err, a.outJSON(view.ReportJSON(&apply.Report{
 		FormatVersion: apply.ReportVersion, Result: apply.Refused, Code: e.vn, Error: e.err.Error(), Steps: []apply.StepResult{},
 	})))
+}
+
+// watchWriters listens, from before the plan is made until it is carried out, to who changes the ruleset meanwhile.
+func (a *app) watchWriters() (stop func()) {
+	h, err := a.openHost(nil)
+	if err != nil {
+		return func() {}
+	}
+	_ = h.Watch() // then nobody is named
+	a.watched = h
+	return func() { _ = h.Close() }
+}
+
+// watchedHost is the host a plan is carried out on, with the ears of another that has listened longer.
+type watchedHost struct {
+	*providers.Host
+	ears *providers.Host
+}
+
+// Watch implements apply.Watcher.
+func (h watchedHost) Watch() error {
+	if h.ears == nil {
+		return h.Host.Watch()
+	}
+	return nil
+}
+
+// Writers implements apply.Watcher.
+func (h watchedHost) Writers(since uint32) ([]schema.Writer, bool) {
+	if h.ears == nil {
+		return h.Host.Writers(since)
+	}
+	return h.ears.Writers(since)
 }
 
 // unprivileged turns the error of a lock that this user may not take into what to do; nil for any other. It is told after
@@ -315,7 +351,7 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 	defer func() { _ = h.Close() }()
 	told := a.teller(a.view(a.err))
 	journal := lock.Journal(p.ID)
-	report, err := apply.Run(ctx, h, p, journal, apply.Options{
+	report, err := apply.Run(ctx, watchedHost{h, a.watched}, p, journal, apply.Options{
 		Progress: told.hear, Confirm: a.confirmTime(ctx, p, o), Who: a.who(ctx), Probe: probe.Probe,
 		Arm: apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}.Arm,
 	})

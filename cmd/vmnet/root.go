@@ -15,6 +15,7 @@ import (
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
+	"github.com/vmnet/vmnet/providers"
 	"github.com/vmnet/vmnet/providers/sessions"
 )
 
@@ -35,7 +36,8 @@ type app struct {
 	lost  error // the first error of writing a result
 	wrote bool  // a document was written
 
-	present *sessions.Who // who is at this host; nil: not looked for yet
+	present *sessions.Who   // who is at this host; nil: not looked for yet
+	watched *providers.Host // listens to who changes the ruleset, while an apply plans; nil: nobody does
 }
 
 func newApp(s streams, environ []string) *app {
