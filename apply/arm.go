@@ -14,7 +14,7 @@ import (
 type Spawn struct {
 	// Args are the arguments of this very program that make it a watchdog.
 	Args []string
-	// Lock is not handed down to it.
+	// Lock is not handed down to it; nil: none is held.
 	Lock *Lock
 }
 

@@ -70,6 +70,9 @@ func Acquire(ctx context.Context, dirs Dirs, h Holder, timeout time.Duration) (*
 // Inherit hands the lock down to the programs this process runs from now on: when it is killed while one of them still
 // changes the host, the lock is held until that ends, and nobody undoes what is still being done.
 func (l *Lock) Inherit() error {
+	if l == nil || l.file == nil {
+		return nil
+	}
 	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, 0); err != nil {
 		return fmt.Errorf("hand down the lock: %w", err)
 	}
@@ -78,6 +81,9 @@ func (l *Lock) Inherit() error {
 
 // Disown takes that back.
 func (l *Lock) Disown() error {
+	if l == nil || l.file == nil {
+		return nil
+	}
 	if _, err := unix.FcntlInt(l.file.Fd(), unix.F_SETFD, unix.FD_CLOEXEC); err != nil {
 		return fmt.Errorf("keep the lock: %w", err)
 	}

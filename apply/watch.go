@@ -86,6 +86,9 @@ func Watch(ctx context.Context, g Guard) error {
 		return err
 	}
 	said := &announcer{tell: g.Tell}
+	if e.Phase == Applying && e.Confirm > 0 {
+		g.Tell(fmt.Sprintf("vmnet: %s makes change %s (%d steps); it is undone unless somebody confirms it", e.Who.Text(), e.ID, len(e.Plan.Steps)))
+	}
 	for {
 		e, err := f.Now()
 		if err != nil {

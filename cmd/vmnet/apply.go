@@ -351,16 +351,18 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 	defer func() { _ = h.Close() }()
 	told := a.teller(a.view(a.err))
 	journal := lock.Journal(p.ID)
+	spawn := apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}
 	report, err := apply.Run(ctx, watchedHost{h, a.watched}, p, journal, apply.Options{
 		Progress: told.hear, Confirm: a.confirmTime(ctx, p, o), Who: a.who(ctx), Probe: probe.Probe,
-		Arm: apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}.Arm,
+		Arm: spawn.Arm,
 	})
 	told.stop()
 	if err == nil && report.Result == apply.Unconfirmed {
 		if err := lock.Release(); err != nil {
 			return err
 		}
-		report, err = a.wait(ctx, journal.Path(), report, o)
+		spawn.Lock = nil
+		report, err = a.wait(ctx, journal, spawn, report, o)
 	}
 	a.record("apply", p.ID, report)
 	errView := a.view(a.err)
@@ -375,12 +377,18 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 }
 
 // wait follows a change until somebody confirms it or it is taken back, unless it is left to the watchdog.
-func (a *app) wait(ctx context.Context, path string, report *apply.Report, o *applyFlags) (*apply.Report, error) {
+func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, report *apply.Report, o *applyFlags) (*apply.Report, error) {
 	if o.detach {
 		return report, nil
 	}
 	a.errText(view.Waiting(report, a.view(a.err)))
-	e, err := apply.Await(ctx, path, func(*apply.Entry) {})
+	calls := countdown{app: a}
+	e, err := apply.Await(ctx, j.Path(), func(e *apply.Entry) {
+		calls.hear(e)
+		if e.Phase == apply.Waiting && !e.Watchdog.Alive() {
+			_, _ = spawn.Arm(ctx, j) // while this one lives, there is another to undo it
+		}
+	})
 	var sig *signalError
 	switch {
 	case errors.As(err, &sig) && sig.signal == syscall.SIGHUP:
@@ -399,6 +407,26 @@ func (a *app) wait(ctx context.Context, path string, report *apply.Report, o *ap
 	done := *e.Report
 	done.Checks = report.Checks // as verified when it was made
 	return &done, nil
+}
+
+// countdown says, a few times, how much time is left to confirm.
+type countdown struct {
+	app  *app
+	last time.Duration
+}
+
+func (c *countdown) hear(e *apply.Entry) {
+	left := e.Left()
+	if e.Phase != apply.Waiting || left < 0 {
+		return
+	}
+	for _, at := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute} {
+		if left <= at && c.last > at {
+			c.app.errText(view.Left(e, c.app.view(c.app.err)))
+			break
+		}
+	}
+	c.last = left
 }
 
 // applied turns how an apply ended into how the command ends. The report has told everything but a refusal.

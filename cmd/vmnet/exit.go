@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"syscall"
 
@@ -126,6 +127,9 @@ func (a *app) told(err error) code {
 	var e *exit
 	if !errors.As(err, &e) {
 		e = &exit{code: exitUsage, err: err}
+	}
+	if sig, ok := errors.AsType[*signalError](err); ok && !errors.As(err, new(*apply.Failure)) {
+		e = &exit{code: exitError, err: fmt.Errorf("interrupted (%w): nothing was changed", sig)}
 	}
 	if e.err == nil {
 		return e.code

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -26,7 +27,13 @@ func (a *app) watchdogCmd() *cobra.Command {
 // watchdogArgs make this program the watchdog of a journal, whatever its environment.
 func (a *app) watchdogArgs(journal string) []string {
 	d := a.dirs()
-	return []string{"__watchdog", "--journal", journal, "--runtime-dir", d.Run, "--state-dir", d.State, "--file-root", a.env("VMNET_FILE_ROOT")}
+	files := a.env("VMNET_FILE_ROOT")
+	for _, path := range []*string{&d.Run, &d.State, &files, &journal} { // it works in another directory
+		if abs, err := filepath.Abs(*path); err == nil && *path != "" {
+			*path = abs
+		}
+	}
+	return []string{"__watchdog", "--journal", journal, "--runtime-dir", d.Run, "--state-dir", d.State, "--file-root", files}
 }
 
 func (a *app) watchdog(journal, files string) error {

@@ -68,6 +68,16 @@ func (pg *page) waiting(r *apply.Report) {
 	pg.para(0, plain, fmt.Sprintf("It is taken back at %s unless somebody confirms it from a new login:", r.Deadline.Local().Format("15:04:05")))
 	pg.raw("  " + pg.paint(bold, "vmnet confirm "+r.PlanID) + "     let it stay     (more time: --extend 5m)")
 	pg.raw("  " + pg.paint(bold, "vmnet rollback "+r.PlanID) + "    take it back now")
+	if n := r.Count(apply.StepPending); n > 0 {
+		pg.raw("What outlasts a reboot, " + count(n, "step") + ", is written when it is confirmed.")
+	}
+}
+
+// Left says how much time there is to confirm a change.
+func Left(e *apply.Entry, o Options) string {
+	pg := &page{o: o}
+	pg.raw(fmt.Sprintf("  %s left to confirm: vmnet confirm %s, from a new login", e.Left().Round(time.Second), clean(e.ID)))
+	return pg.String()
 }
 
 // Report is how an apply ended, as text.
