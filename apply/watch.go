@@ -74,6 +74,9 @@ type Guard struct {
 // budget, and when nobody confirms it in time. It needs nothing but the journal.
 func Watch(ctx context.Context, g Guard) error {
 	f, err := Follow(g.Path)
+	if errors.Is(err, fs.ErrNotExist) { // it has ended: systemd would start a watchdog that fails again and again
+		return nil
+	}
 	if err != nil {
 		return err
 	}
