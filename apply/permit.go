@@ -31,7 +31,7 @@ type Permission struct {
 // *NotPermittedError.
 func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
-		return &NotPermittedError{CodeBlind, "not everything could be read. " + schema.Unseen(p.Observation.Blind)}
+		return &NotPermittedError{CodeBlind, "not everything could be read. " + strings.TrimSuffix(schema.Unseen(p.Observation.Blind), ".")}
 	}
 	if cut := lockouts(p); len(cut) > 0 && !by.AcceptLockout {
 		return &NotPermittedError{CodeLockout, "the plan may lock you out: " + strings.Join(cut, "; ")}

@@ -77,7 +77,7 @@ func Open(opts Options) (*Host, error) {
 	h.parts = append(h.parts,
 		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
-		part{"grants", managers.New(opts.FileRoot), false},
+		part{grants, managers.New(opts.FileRoot), false},
 		part{"listeners", listening, false},
 		part{"iptables", xtables.Open(xtables.Options{NFTables: h.rules.Read}), false},
 	)
@@ -130,13 +130,13 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 	var errs []error
 	for i, p := range h.parts {
 		r := readings[i]
-		if errors.Is(r.err, fs.ErrPermission) {
-			s.Blind = append(s.Blind, p.name)
-			continue
-		}
-		errs = append(errs, r.err)
 		for _, o := range r.objects {
 			s.Put(o)
+		}
+		if errors.Is(r.err, fs.ErrPermission) {
+			s.Blind = append(s.Blind, p.name)
+		} else {
+			errs = append(errs, r.err)
 		}
 	}
 	if err := errors.Join(errs...); err != nil {
@@ -148,7 +148,25 @@ func (h *Host) join(readings []reading) (*schema.State, error) {
 	if s.Generation, s.Unstable = h.rules.Generation(), h.rules.Unstable(); s.Unstable {
 		s.Blind = append(s.Blind, schema.MovingRules) // what was seen may never have been there together
 	}
+	h.withoutIdle(s, readings)
 	return s, nil
+}
+
+// grants is what users call what managers were asked for.
+const grants = "grants"
+
+// withoutIdle does not call the files of managers unseen that have no rule in the kernel, where all rules were seen.
+func (h *Host) withoutIdle(s *schema.State, readings []reading) {
+	for _, part := range []string{"nftables", "iptables", schema.MovingRules} {
+		if slices.Contains(s.Blind, part) {
+			return
+		}
+	}
+	for i, p := range h.parts {
+		if p.name == grants && managers.Idle(s, readings[i].err) {
+			s.Blind = slices.DeleteFunc(s.Blind, func(part string) bool { return part == grants })
+		}
+	}
 }
 
 // Do makes one change, by the provider of its kind.

@@ -59,7 +59,7 @@ func (h here) Verbose() bool                      { return testing.Verbose() }
 func setup(e *testscript.Env) error {
 	e.Setenv("VMNET_RUNTIME_DIR", filepath.Join(e.WorkDir, ".run"))
 	e.Setenv("VMNET_FILE_ROOT", filepath.Join(e.WorkDir, ".root"))
-	return os.Mkdir(filepath.Join(e.WorkDir, ".root"), 0o755)
+	return os.MkdirAll(filepath.Join(e.WorkDir, ".root"), 0o755)
 }
 
 func verbs() map[string]func(*testscript.TestScript, bool, []string) {

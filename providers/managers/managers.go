@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -36,11 +37,29 @@ func New(root string) *Provider {
 // Kinds implements providers.Provider.
 func (p *Provider) Kinds() []schema.Kind { return []schema.Kind{schema.KindGrant} }
 
-// Read implements providers.Provider.
+// ClosedError is the error of Read for a manager whose files this user may not read: fs.ErrPermission.
+type ClosedError struct {
+	Manager string
+	Err     error
+}
+
+// Error says whose files they are.
+func (e *ClosedError) Error() string { return "read grants of " + e.Manager + ": " + e.Err.Error() }
+
+// Unwrap gives the cause.
+func (e *ClosedError) Unwrap() error { return e.Err }
+
+// Read implements providers.Provider. Where only some managers could be read it returns their grants, and a *ClosedError for each of the
+// others, joined.
 func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	var all []schema.Object
+	var closed []error
 	for _, m := range p.managers {
 		grants, err := m.read(ctx)
+		if errors.Is(err, fs.ErrPermission) {
+			closed = append(closed, &ClosedError{m.name(), err})
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("read grants of %s: %w", m.name(), err)
 		}
@@ -48,7 +67,7 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 			all = append(all, g)
 		}
 	}
-	return all, nil
+	return all, errors.Join(closed...)
 }
 
 // Do makes or takes back one grant.

@@ -78,6 +78,7 @@ type walk struct {
 
 	seen     map[int]bool
 	leaders  []stat // on the way up from this process
+	session  int    // of the highest process on that way, the first of the host apart
 	first    Process
 	ttys     []string
 	servers  []Process
@@ -111,6 +112,9 @@ func (w *walk) visit(pid int, b branch) {
 		b.tty = terminals[0]
 	}
 	w.ttys = append(w.ttys, terminals...)
+	if b.primary && pid != 1 && s.session > 1 {
+		w.session = s.session
+	}
 	b.from, b.via = pid, through(s.comm, b.via)
 	if s.leads() && pid != 1 {
 		b.leader = s.Process
@@ -245,7 +249,7 @@ func (w *walk) leader() Process {
 			}
 		}
 	}
-	return Process{}
+	return Process{PID: w.session} // it has ended; its number is not used again while its session lives (setsid(2))
 }
 
 // holder finds the processes that hold a socket, among all.

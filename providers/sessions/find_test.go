@@ -292,6 +292,9 @@ func TestSame(t *testing.T) {
 		{"two consoles", console, view(100, "91 1 91 tty2 bash\n100 91 91 tty2 vmnet"), false},
 		{"two jobs of cron", view(100, "89 1 89 - cron\n91 89 91 - sh\n100 91 91 - vmnet"), view(100, "89 1 89 - cron\n92 89 92 - sh\n100 92 92 - vmnet"), false},
 		{"one audit session", view(100, "100 1 100 - vmnet | | sessionid=9"), view(101, "101 1 101 - vmnet | | sessionid=9"), true},
+		{"one session whose leader has ended", view(100, "98 1 70 - sh\n100 98 70 - vmnet"), view(101, "98 1 70 - sh\n101 98 70 - vmnet"), true},
+		{"two sessions whose leaders have ended", view(100, "98 1 70 - sh\n100 98 70 - vmnet"), view(101, "98 1 71 - sh\n101 98 71 - vmnet"), false},
+		{"nothing is known of either", Login{}, Login{Kind: None}, true},
 	} {
 		if got := c.a.Same(c.b); got != c.same || c.b.Same(c.a) != c.same {
 			t.Errorf("%s: same %v, want %v\n%+v\n%+v", c.name, got, c.same, c.a, c.b)

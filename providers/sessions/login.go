@@ -47,7 +47,8 @@ type Login struct {
 }
 
 // Same tells whether two logins of one boot are the same one: they come over the same connection. Where one of them comes
-// over none that is known, the audit session, the leader or the terminal decides.
+// over none that is known, the audit session, the leader or the terminal decides; where nothing is known that could differ, they
+// are taken for one.
 func (l Login) Same(other Login) bool {
 	switch {
 	case shares(l.Servers, other.Servers), slices.ContainsFunc(l.Sessions, other.comesOver):
@@ -57,7 +58,7 @@ func (l Login) Same(other Login) bool {
 	case l.Audit != 0 && l.Audit == other.Audit:
 		return true
 	case l.Leader.PID == 0 || other.Leader.PID == 0:
-		return l.TTY != "" && l.TTY == other.TTY
+		return l.TTY == "" || other.TTY == "" || l.TTY == other.TTY
 	}
 	return l.Leader == other.Leader
 }

@@ -74,14 +74,33 @@ func (p *Provider) read(ctx context.Context, sets *xt.Sets) ([]schema.Object, er
 	return out, nil
 }
 
-// tableNames reads the list of tables that exist; a kernel without legacy iptables has no such file.
+// tableNames reads the list of tables that exist; a kernel without legacy iptables has no such file. The list is for root and its
+// group alone. Who may not read it is told that there are none only where the kernel has no code for any.
 func tableNames(file string) ([]string, error) {
 	b, err := os.ReadFile("/proc/thread-self/net/" + file)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		if modules, e := os.ReadFile("/proc/modules"); e == nil && idle(string(modules), strings.TrimSuffix(file, "_names")) {
+			return nil, nil
+		}
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list legacy tables: %w", err)
 	}
 	return strings.Fields(string(b)), nil
+}
+
+// idle tells, from /proc/modules, that nobody can have tables of a core module (ip_tables, ip6_tables, arp_tables): it is a module, and
+// none of those that bring tables, which all use it, is loaded. The third field is how many use it, the fourth which
+// (kernel/module/procfs.c); "-" stands for none, and in place of the number for a kernel that does not count.
+func idle(modules, core string) bool {
+	for line := range strings.Lines(modules) {
+		f := strings.Fields(line)
+		if len(f) >= 4 && f[0] == core {
+			return f[2] == "0" && f[3] == "-"
+		}
+	}
+	return false
 }

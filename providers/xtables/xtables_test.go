@@ -252,3 +252,24 @@ func list(t testing.TB, tool, chain string) []string {
 	}
 	return out
 }
+
+// TestIdle: who may not read the list of legacy tables learns from the list of modules, which everybody may read, that there can be none;
+// in doubt nothing.
+func TestIdle(t *testing.T) {
+	for name, tt := range map[string]struct {
+		modules string
+		want    bool
+	}{
+		"loaded, and no table":    {"x_tables 65536 2 ip_tables,nft_compat, Live 0x0\nip_tables 36864 0 - Live 0x0\n", true},
+		"a table":                 {"iptable_filter 16384 1 - Live 0x0\nip_tables 36864 1 iptable_filter, Live 0x0\n", false},
+		"in use, by whom is kept": {"ip_tables 36864 1 - Live 0x0\n", false},
+		"a kernel without counts": {"ip_tables 36864 - - Live 0x0\n", false},
+		"built in":                {"nft_compat 20480 0 - Live 0x0\n", false},
+		"the other family":        {"ip6_tables 36864 0 - Live 0x0\n", false},
+		"cut off":                 {"ip_tables 36864\n", false},
+	} {
+		if got := idle(tt.modules, "ip_tables"); got != tt.want {
+			t.Errorf("%s: %t, want %t", name, got, tt.want)
+		}
+	}
+}
