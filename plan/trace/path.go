@@ -236,7 +236,7 @@ func (r *sweep) serverReply(there arrival) bool {
 
 // cameBack checks that the reply reached the sender, and with the addresses it waits for.
 func (r *sweep) cameBack() bool {
-	f, p := r.f, &r.p
+	f := r.f
 	if f.From == "" && !r.arrived.local {
 		return r.block(CodeNoRoute, "route", schema.Ref{}, "the answer does not come back to the host", "lost")
 	}
@@ -246,8 +246,31 @@ func (r *sweep) cameBack() bool {
 	want := newCells(tupleLen)
 	invert(want, r.sent)
 	return r.blockIf(r.x.Not(r.meetsTuple(want)), CodeNotUndone, "nat", schema.Ref{}, func() string {
-		return "the answer comes from " + r.text(p.src()) + ", not from " + r.text(want.at(tupleSrc, p.alen())) + ": it passes the host by, where its NAT would be undone"
+		return r.otherAnswer(want) + ": it passes the host by, where its NAT would be undone"
 	}, "not undone")
+}
+
+// otherAnswer says what tells the answer from the one that is waited for: the ports where the addresses are the same.
+func (r *sweep) otherAnswer(want cells) string {
+	n := r.p.alen()
+	r.tuple(r.t1)
+	says := func(verb, by string, addr, port int) string {
+		got, wanted := r.text(r.t1.at(addr, n)), r.text(want.at(addr, n))
+		if got == wanted {
+			got, wanted = r.textEnd(r.t1.at(addr, n), r.t1.at(port, 2)), r.textEnd(want.at(addr, n), want.at(port, 2))
+		}
+		if got == wanted {
+			return ""
+		}
+		return "the answer " + verb + " " + by + " " + got + ", not " + by + " " + wanted
+	}
+	if s := says("comes", "from", tupleSrc, tupleSPort); s != "" {
+		return s
+	}
+	if s := says("goes", "to", tupleDst, tupleDPort); s != "" {
+		return s
+	}
+	return "the answer is not what the sender waits for"
 }
 
 // established sends a later packet of the side that opened the connection.

@@ -58,8 +58,12 @@ func (r *sweep) comesBySome(br *device, vid uint16) bool {
 	if c := r.senderMAC(br); c.len() == 6 && c.known() {
 		f.src = macText(c.b)
 	}
+	ports := r.w.somePorts(br, vid)
+	if len(ports) == 0 {
+		return r.nobody(br, vid)
+	}
 	var sum tally
-	for _, d := range r.w.somePorts(br, vid) {
+	for _, d := range ports {
 		var h *halt
 		if d.link.Facts != nil && d.link.Facts.PortFacts != nil {
 			h = b.peculiar(d.link, f, vid)
@@ -81,6 +85,9 @@ func (r *sweep) leavesBySome(br, in, out *device, f frame, vid uint16) bool {
 		outs = r.w.somePorts(br, vid)
 		who = "the receiver"
 	}
+	if len(ins) == 0 || len(outs) == 0 {
+		return r.nobody(br, vid)
+	}
 	var sum tally
 	for _, i := range ins {
 		var from *schema.Link
@@ -101,7 +108,24 @@ func (r *sweep) leavesBySome(br, in, out *device, f frame, vid uint16) bool {
 			sum.add(h)
 		}
 	}
+	if sum.n == 0 && r.f.Anywhere {
+		return r.unmodelled("bridge", schema.LinkRef(br.name), fmt.Sprintf(
+			"%s is the only port of %s that is up: what two machines behind it send each other does not pass this host", outs[0].name, br.name))
+	}
 	return r.some(br, &sum, who)
+}
+
+// nobody ends the way of packets of machines behind a bridge that none can be behind. What a file expects of its networks holds
+// for the guests to come, too.
+func (r *sweep) nobody(br *device, vid uint16) bool {
+	if !r.f.Anywhere {
+		return true
+	}
+	text := "no port of " + br.name + " is up: nobody is behind it"
+	if vid != 0 {
+		text = fmt.Sprintf("no port of %s that is up takes part in VLAN %d: nobody is behind it there", br.name, vid)
+	}
+	return r.block(CodeNoCarrier, "bridge", schema.LinkRef(br.name), text, "no carrier")
 }
 
 // tally counts what stops frames at the ports that are tried.

@@ -18,17 +18,9 @@ func ruleText(r *schema.Rule) string {
 		return r.Text
 	}
 	var words []string
-	load := ""
+	var t loaded
 	for i := range r.Exprs {
-		e := &r.Exprs[i]
-		switch e.Name {
-		case "payload", "meta", "ct", "fib", "rt", "exthdr":
-			if !e.Write && e.SReg == 0 {
-				load = loadText(e)
-				continue
-			}
-		}
-		if w := exprText(e, load); w != "" {
+		if w := t.read(&r.Exprs[i]); w != "" {
 			words = append(words, w)
 		}
 	}
@@ -74,49 +66,6 @@ func payloadText(e *schema.Expr) string {
 		return "ip daddr"
 	}
 	return "@" + at
-}
-
-func exprText(e *schema.Expr, load string) string {
-	switch e.Name {
-	case "cmp":
-		op := map[string]string{"eq": "", "": "", "neq": "!= ", "lt": "< ", "lte": "<= ", "gt": "> ", "gte": ">= "}[e.Op]
-		return load + " " + op + dataText(e.Data, load)
-	case "range":
-		op := ""
-		if e.Op == "neq" {
-			op = "!= "
-		}
-		return load + " " + op + dataText(e.Data, load) + "-" + dataText(e.Data2, load)
-	case "lookup":
-		op := ""
-		if e.Op == "neq" {
-			op = "!= "
-		}
-		return load + " " + op + "@" + e.Set
-	case "in":
-		return load + " in " + strconv.Itoa(len(e.Ranges)) + " ranges"
-	case "bitwise":
-		return ""
-	case "immediate":
-		if e.Verdict != nil {
-			return strings.TrimSpace(e.Verdict.Kind + " " + e.Verdict.Chain)
-		}
-		return ""
-	case "meta", "ct":
-		return e.Name + " " + e.Key + " set"
-	case "nat":
-		return e.Op
-	case "masq":
-		return "masquerade"
-	case "redir":
-		return "redirect"
-	case "xtmatch", "xttarget":
-		if e.Text != "" {
-			return e.Text
-		}
-		return e.Key
-	}
-	return e.Name
 }
 
 // dataText guesses from the load how a constant is written.

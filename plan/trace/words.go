@@ -356,7 +356,11 @@ func witness(s *bdd.Space, as []aspect, set bdd.Node) string {
 		case a.kind == aspectAddr && a.bits == 32:
 			prefer(a, map[string][]byte{"from": {192, 0, 2, 1}, "to": {198, 51, 100, 1}}[a.word])
 		case a.kind == aspectAddr:
-			prefer(a, append([]byte{0x20, 1, 0xd, 0xb8}, make([]byte, 12)...))
+			v := [16]byte{0x20, 1, 0xd, 0xb8, 15: 1}
+			if a.word == "to" {
+				v[5] = 1
+			}
+			prefer(a, v[:])
 		case a.kind == aspectPort && a.word == "sport":
 			prefer(a, binary.BigEndian.AppendUint16(nil, clientPort))
 		case a.kind == aspectPort:
