@@ -19,6 +19,7 @@ type accept struct {
 	proto        string // "tcp", "udp", "icmp" or "" for all
 	sport, dport schema.PortRange
 	state        ctMatch
+	place        where
 	address      string // for the comment
 	// talk is set for a question (1) for a MAC address or an answer (2): of ARP, or where talk6 is set of neighbour discovery.
 	talk  byte
@@ -32,6 +33,15 @@ const (
 	ctAny         ctMatch = iota
 	ctEstablished         // RELATED,ESTABLISHED
 	ctDNAT                // translated by a forward
+)
+
+// where narrows an accept to addresses of the host, or to all others, where no list of them can be written: they come and go.
+type where int
+
+const (
+	anywhere    where = iota
+	toHost            // the destination is an address of the host
+	throughHost       // it is none
 )
 
 // rule spells the accept for a table: as iptables prints it, or as nft does. The two forms do the same.
@@ -119,6 +129,13 @@ func (a accept) iptables(string) string {
 		add("--sport", portText(a.sport, ":"))
 		add("--dport", portText(a.dport, ":"))
 	}
+	switch a.place {
+	case toHost:
+		w = append(w, "-m addrtype --dst-type LOCAL")
+	case throughHost:
+		w = append(w, "-m addrtype ! --dst-type LOCAL")
+	case anywhere:
+	}
 	switch a.state {
 	case ctEstablished:
 		w = append(w, "-m conntrack --ctstate RELATED,ESTABLISHED")
@@ -149,6 +166,13 @@ func (a accept) nft() string {
 	}
 	add(a.family()+" saddr", shortPrefix(a.src))
 	add(a.family()+" daddr", shortPrefix(a.dst))
+	switch a.place {
+	case toHost:
+		add("fib daddr type", "local")
+	case throughHost:
+		add("fib daddr type", "!= local")
+	case anywhere:
+	}
 	switch {
 	case a.sport.First != 0 || a.dport.First != 0:
 		add(a.proto+" sport", portText(a.sport, "-"))
@@ -216,6 +240,11 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	}
 	e = append(e, matchPrefix(a.src, 12, 8)...)
 	e = append(e, matchPrefix(a.dst, 16, 24)...)
+	if a.place != anywhere { // RTN_LOCAL of rtnetlink(7)
+		op := map[where]string{toHost: "eq", throughHost: "neq"}[a.place]
+		e = append(e, schema.Expr{Name: "fib", Key: "daddr", Op: "type", DReg: reg1},
+			schema.Expr{Name: "cmp", SReg: reg1, Op: op, Data: binary.NativeEndian.AppendUint32(nil, 2)})
+	}
 	if a.proto != "" {
 		load(schema.Expr{Name: "meta", Key: "l4proto"}, []byte{protoNumber(a.protoWord())})
 	}

@@ -37,7 +37,33 @@ func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
 	if (c.base.Hook == "prerouting" || c.base.Hook == "ingress") && g.Via != nil && !reply {
 		return beforeDNAT(base, g, res.Flow, v6)
 	}
-	return spread(base, g, v6, reply)
+	acc := spread(base, g, v6, reply)
+	for i := range acc {
+		if a := &acc[i]; seesRoutes(c) && !reply && g.To.Kind != "host" && h.holdsOwn(a.dst) {
+			a.place = throughHost
+		}
+	}
+	return acc
+}
+
+// holdsOwn tells whether a prefix, invalid for every address, has an address of the host among others.
+func (h *healer) holdsOwn(p netip.Prefix) bool {
+	if !p.IsValid() {
+		return true
+	}
+	for a := range h.layout(h.state).host {
+		if p.Contains(a) && !p.IsSingleIP() {
+			return true
+		}
+	}
+	return false
+}
+
+// seesRoutes tells whether a chain sees packets before they are routed, so that those for the host are among those for others,
+// and can ask the routing tables whose they are: in the bridge family nothing can (net/netfilter/nft_fib_netdev.c,
+// nft_fib_inet.c).
+func seesRoutes(c culprit) bool {
+	return c.table.Family != "bridge" && (c.base.Hook == "prerouting" || c.base.Hook == "ingress")
 }
 
 // devices are the interfaces that a table's rules see a packet of the blocked half come in and go out by: those of layer 3
