@@ -18,6 +18,10 @@ var wayOut = map[string]struct{ rules, exception, list string }{
 		`nft 'table ip admin { chain p { type filter hook prerouting priority -301; ip saddr 10.20.0.0/24 icmp type echo-request drop; ip saddr 10.20.0.0/24 tcp dport 80 drop; }; }'`,
 		"fib daddr type != local", "nft list chain ip admin p",
 	},
+	"nft ingress": {
+		`nft 'table netdev admin { chain p { type filter hook ingress device "vnet0" priority 0; ip saddr 10.20.0.0/24 tcp dport 80 drop; }; }'`,
+		"fib daddr type != local", "nft list chain netdev admin p",
+	},
 	"nft policy": {
 		`nft 'table ip admin { chain p { type filter hook prerouting priority -150; policy drop; iifname { "lo", "eth0", "eno1" } accept; ip daddr { 10.20.0.0/24, 192.0.2.10 } accept; }; }'`,
 		"fib daddr type != local", "nft list chain ip admin p",
