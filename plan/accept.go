@@ -20,6 +20,7 @@ type accept struct {
 	sport, dport schema.PortRange
 	state        ctMatch
 	place        where
+	v6           bool   // of an accept without addresses
 	address      string // for the comment
 	// talk is set for a question (1) for a MAC address or an answer (2): of ARP, or where talk6 is set of neighbour discovery.
 	talk  byte
@@ -54,7 +55,7 @@ func (a accept) rule(t *schema.Table) schema.Rule {
 	if t.Legacy || t.Compat {
 		r.Text = a.iptables(t.Family)
 	} else {
-		r.Text = a.nft() + fmt.Sprintf(" comment %q", r.Comment) // as it is read back: by that it is found again
+		r.Text = a.nft(t.Family) + fmt.Sprintf(" comment %q", r.Comment) // as it is read back: by that it is found again
 	}
 	return r
 }
@@ -95,10 +96,15 @@ func (a accept) asked(c culprit) trace.Asked {
 }
 
 func (a accept) family() string {
-	if (a.src.IsValid() && a.src.Addr().Is6()) || (a.dst.IsValid() && a.dst.Addr().Is6()) {
+	if a.v6 || (a.src.IsValid() && a.src.Addr().Is6()) || (a.dst.IsValid() && a.dst.Addr().Is6()) {
 		return "ip6"
 	}
 	return "ip"
+}
+
+// bare tells whether it asks whose an address is, and names none: the family must then be said.
+func (a accept) bare() bool {
+	return a.place != anywhere && prefixText(a.src) == "" && prefixText(a.dst) == ""
 }
 
 func (a accept) protoWord() string {
@@ -148,7 +154,7 @@ func (a accept) iptables(string) string {
 }
 
 // nft prints the rule as nft(8) lists it, without the comment.
-func (a accept) nft() string {
+func (a accept) nft(table string) string {
 	var w []string
 	add := func(words, v string) {
 		if v != "" {
@@ -163,6 +169,9 @@ func (a accept) nft() string {
 	}
 	if a.talk != 0 {
 		return strings.Join(append(w, a.talkNFT(), "accept"), " ")
+	}
+	if table == "inet" && a.bare() {
+		add("meta nfproto", map[string]string{"ip": "ipv4", "ip6": "ipv6"}[a.family()])
 	}
 	add(a.family()+" saddr", shortPrefix(a.src))
 	add(a.family()+" daddr", shortPrefix(a.dst))
@@ -233,7 +242,7 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	if a.talk != 0 {
 		e = append(e, a.talkExprs(t)...)
 	}
-	if prefixText(a.src) != "" || prefixText(a.dst) != "" {
+	if prefixText(a.src) != "" || prefixText(a.dst) != "" || a.bare() {
 		if key, data := a.familyMatch(t.Family); key != "" {
 			load(schema.Expr{Name: "meta", Key: key}, data)
 		}

@@ -48,7 +48,9 @@ func (h *healer) note(c *Check) {
 		if t.Decider == nil || !c.Goal.Allow {
 			continue
 		}
-		if x, ok := h.culprit(t.Decider); ok {
+		if _, x, ok := h.stray(t); ok {
+			h.breaks[x.String()] = appendNew(h.breaks[x.String()], c.Goal.Name)
+		} else if x, ok := h.culprit(t.Decider); ok {
 			h.breaks[x.String()] = appendNew(h.breaks[x.String()], c.Goal.Name)
 		}
 	}

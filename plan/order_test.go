@@ -94,7 +94,7 @@ func TestAcceptText(t *testing.T) {
 		t.Errorf("iptables text is\n %s, want\n %s", got, want)
 	}
 	want = `iifname "br0" ip saddr 10.20.0.0/24 ip daddr 10.20.0.11 tcp dport 22-25 ct state established,related accept`
-	if got := a.nft(); got != want {
+	if got := a.nft("ip"); got != want {
 		t.Errorf("nft text is\n %s, want\n %s", got, want)
 	}
 }

@@ -77,6 +77,13 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if res.Decider == nil {
 		return false, nil
 	}
+	if hop, c, ok := h.stray(res); ok {
+		return h.healRule(g, res, c, ill{
+			finding: func() *Finding { return h.strayFinding(c) },
+			roads:   func() []road { return h.strayRoads(g, c, hop, res.Flow.Dst.Is6()) },
+			fate:    fmt.Sprintf("%s is led astray there (%s)", hop.Packet, hop.Action), sure: true,
+		})
+	}
 	if res.Decider.Code != "" {
 		return h.healCause(g, res)
 	}
@@ -84,10 +91,27 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if !ok {
 		return false, nil
 	}
+	return h.healRule(g, res, c, ill{
+		finding: func() *Finding { return h.finding(c, res) },
+		roads:   func() []road { return h.roads(g, res, c) },
+		fate:    fmt.Sprintf("%s dies there (the %s)", res.Decider.Packet, res.Half), sure: res.Verdict != trace.Depends || res.Forgotten(),
+	})
+}
+
+// ill is what a foreign rule does to a goal.
+type ill struct {
+	finding func() *Finding
+	roads   func() []road
+	fate    string // of a packet
+	sure    bool   // whether anything is to be done about it
+}
+
+// healRule finds a remedy for what a rule does to a goal.
+func (h *healer) healRule(g *schema.Goal, res trace.Result, c culprit, x ill) (bool, error) {
 	key := c.String()
 	f := h.findings[key]
 	if f == nil {
-		f = h.finding(c, res)
+		f = x.finding()
 		h.findings[key] = f
 		h.order = append(h.order, key)
 	}
@@ -95,13 +119,13 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 		f.Breaks = append(f.Breaks, g.Name)
 	}
 	if len(f.Evidence) < 6 {
-		f.Evidence = appendNew(f.Evidence, fmt.Sprintf("%s: %s dies there (the %s)", g.Address, res.Decider.Packet, res.Half))
+		f.Evidence = appendNew(f.Evidence, g.Address+": "+x.fate)
 	}
 	goal := key + " for " + g.Address + " " + g.Name
-	if res.Verdict == trace.Depends && !res.Forgotten() || h.given[goal] {
+	if !x.sure || h.given[goal] {
 		return false, nil
 	}
-	drafts, fix, err := h.choose(h.roads(g, res, c), res)
+	drafts, fix, err := h.choose(x.roads(), res)
 	if err != nil {
 		return false, err
 	}
