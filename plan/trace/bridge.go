@@ -4,11 +4,19 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
+)
+
+// diversion is where NAT led a frame in br_netfilter's detour.
+type diversion uint8
+
+const (
+	undiverted     diversion = iota
+	divertedUp               // to the host
+	divertedAcross           // to another port
 )
 
 // bridged is a frame that a port of a bridge receives (net/bridge/br_input.c).
@@ -49,32 +57,21 @@ func (r *sweep) bridged(br, port *device) bool {
 		r.rekind(unicast, toOther)
 	}
 	p.in, p.physIn, p.out = port, port, nil
-	dst := r.copyOf(p.dst())
+	r.above, r.diverted = l3, undiverted
 	if !r.bridgeHook(prerouting) || !r.loosed() {
 		return false
 	}
-	if !r.holds(p.dst().same(r.x, dst)) {
-		if r.pc == bdd.False {
-			return false
+	switch r.diverted {
+	case undiverted:
+	case divertedUp:
+		up = true
+	case divertedAcross: // neigh_hh_bridge: the new destination's MAC, the sender's stays
+		up = false
+		from := r.copyOf(p.image.at(linkOff+6, 6))
+		if !p.framed {
+			from = r.senderMAC(br)
 		}
-		if l3 != br {
-			return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT of a frame that is in VLAN "+strconv.Itoa(int(vid))+" of "+br.name)
-		}
-		if up, ok = r.bridgedNAT(br); !ok {
-			return false
-		}
-		if !up { // neigh_hh_bridge: the new destination's MAC, the sender's stays
-			from := r.copyOf(p.image.at(linkOff+6, 6))
-			if !p.framed {
-				from = r.senderMAC(br)
-			}
-			p.setMACs(from, r.neighbourMAC(br, p.dst()))
-		} else { // the bridge's own, as br_nf_pre_routing_finish writes it
-			if br.link.MAC != nil {
-				p.image.at(linkOff, 6).copyFrom(hardwareAddress(*br.link.MAC))
-			}
-			p.kind.put([]byte{unicast})
-		}
+		p.setMACs(from, r.neighbourMAC(br, p.dst()))
 	}
 	if r.pc == bdd.False {
 		return false
@@ -84,7 +81,7 @@ func (r *sweep) bridged(br, port *device) bool {
 	}
 	p.in = port
 	r.hostIsAsked(l3, br, port, r.tag)
-	if !r.comesUp(br, l3, vid) || !r.bridgeHook(input) {
+	if !r.comesUp(br, l3, vid) || !r.bridgeHook(input) || !r.trackedAnew() {
 		return false
 	}
 	if !r.ingressHook(br) {
@@ -303,6 +300,40 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	return true
 }
 
+// confirms tells for which packets br_netfilter confirms a new connection before it goes up to the host: those that are not for
+// the host alone, of which there may be copies (br_nf_local_in in net/bridge/br_netfilter_hooks.c; Linux 6.8, and the stable
+// kernels of March 2024). No NAT rule changes a confirmed connection any more.
+func (r *sweep) confirms() bdd.Node {
+	p := &r.p
+	if p.ct == nil || p.state[bitNew] == bdd.False || p.kind.equal(r.x, []byte{unicast}) == bdd.True {
+		return bdd.False
+	}
+	others := r.x.Diff(r.pc, p.kind.equal(r.x, []byte{unicast}))
+	return r.x.Diff(r.x.And(others, r.x.And(p.has, p.state[bitNew])), p.ct.status(r.x, ipsConfirmed))
+}
+
+func (r *sweep) confirmEarly() {
+	if early := r.confirms(); early != bdd.False {
+		c := r.p.ct
+		c.setStatus(ipsConfirmed, r.x.Or(c.status(r.x, ipsConfirmed), early))
+	}
+}
+
+// trackedAnew is conntrack of the bridge at the end of its input hook (nf_ct_bridge_in in
+// net/bridge/netfilter/nf_conntrack_bridge.c): what is not for the host alone, and not confirmed yet, is let go, and looked
+// up anew by IP.
+func (r *sweep) trackedAnew() bool {
+	p := &r.p
+	if !r.w.bridgeTracks {
+		return true
+	}
+	if loose := r.confirms(); loose != bdd.False && r.holds(loose) {
+		p.ct, p.has, p.answer = nil, bdd.False, bdd.False
+		p.setState(-1)
+	}
+	return r.pc != bdd.False
+}
+
 // detours tells whether br_netfilter shows this frame to IP.
 func (r *sweep) detours() bool {
 	port := r.p.physIn
@@ -325,12 +356,42 @@ func (r *sweep) detour() bool {
 		p.out, r.physOut = br, out
 	}
 	r.rekind(toOther, unicast)
+	dst := r.copyOf(p.dst())
 	ok := r.ipHook(h)
 	r.physOut = nil
 	r.preDone = true
 	r.hook, p.in, p.out = h, in, out
 	p.kind.merge(r.x.Space, kind.equal(r.x, []byte{toOther}), kind) // nf_bridge_info.pkt_otherhost; what a rule set stays
-	return ok
+	return ok && (h != prerouting || r.divert(br, dst))
+}
+
+// divert is what br_netfilter does with a frame that NAT leads elsewhere (br_nf_pre_routing_finish, and that of IPv6). The
+// chains of the bridge that come later see it.
+func (r *sweep) divert(br *device, was cells) bool {
+	p := &r.p
+	if !r.loosed() {
+		return false
+	}
+	if r.holds(p.dst().same(r.x, was)) || r.pc == bdd.False {
+		return r.pc != bdd.False
+	}
+	if r.above != br {
+		return r.unmodelled("bridge", schema.LinkRef(br.name), "NAT of a frame that is in a VLAN of "+br.name)
+	}
+	up, ok := r.bridgedNAT(br)
+	switch {
+	case !ok:
+		return false
+	case !up:
+		r.diverted = divertedAcross
+		return r.pc != bdd.False
+	}
+	r.diverted = divertedUp
+	if br.link.MAC != nil {
+		p.image.at(linkOff, 6).copyFrom(hardwareAddress(*br.link.MAC))
+	}
+	p.kind.put([]byte{unicast})
+	return r.pc != bdd.False
 }
 
 // bridgeOut is a packet of the host, or one it routes, that leaves by a bridge: l3 is the bridge, or an 802.1q link over it.

@@ -18,10 +18,11 @@ type entry struct {
 type entryKind uint8
 
 const (
-	entryChain  entryKind = iota
-	entryTrack            // conntrack looks the packet up
-	entryNAT              // the NAT core, which runs its own list of chains
-	entryCallIP           // br_netfilter shows a bridged packet to IP's hooks
+	entryChain   entryKind = iota
+	entryTrack             // conntrack looks the packet up
+	entryNAT               // the NAT core, which runs its own list of chains
+	entryCallIP            // br_netfilter shows a bridged packet to IP's hooks
+	entryConfirm           // br_netfilter confirms the connection of a broadcast that goes up
 )
 
 // ipHook runs a hook of the packet's IP family.
@@ -68,6 +69,9 @@ func (r *sweep) entry(e entry) bool {
 		return r.rerouted(r.natHook)
 	case entryCallIP:
 		return r.detour()
+	case entryConfirm:
+		r.confirmEarly()
+		return true
 	}
 	if !r.usable(e.base) {
 		return true
@@ -134,7 +138,7 @@ func names(g []entry) string {
 			s = append(s, "conntrack")
 		case entryNAT:
 			s = append(s, "NAT")
-		case entryCallIP:
+		case entryCallIP, entryConfirm:
 			s = append(s, "br_netfilter")
 		}
 	}
@@ -146,7 +150,7 @@ func (r *sweep) orderMatters(g []entry) bool {
 	writers, readers, nats := 0, 0, 0
 	for _, e := range g {
 		if e.kind != entryChain {
-			if e.kind == entryTrack && r.inBridge && !r.w.bridgeTracks || e.kind == entryCallIP && !r.detours() {
+			if e.kind == entryTrack && r.inBridge && !r.w.bridgeTracks || e.kind == entryCallIP && !r.detours() || e.kind == entryConfirm && r.confirms() == bdd.False {
 				continue
 			}
 			writers++

@@ -62,7 +62,12 @@ func (r *sweep) track() bool {
 		return true
 	}
 	p.setState(-1)
-	if state := r.opens(); p.half == "request" && state != bitNew {
+	state, known := r.opens()
+	switch {
+	case p.half != "request" || known && state == bitNew:
+	case !known:
+		return r.unmodelled("conntrack", schema.Ref{}, "what begins this connection stands beyond the bytes that are looked at")
+	default:
 		p.setState(state)
 		return true
 	}
@@ -162,11 +167,14 @@ func (r *sweep) natHook() bool {
 		done, bit = &c.srcDone, ipsSrcNATDone
 	}
 	if p.state[bitNew] == bdd.True && !*done {
+		late := r.holds(c.status(r.x, ipsConfirmed))
 		if !r.natChains(r.w.nat[family(p.v6)][r.hook]) {
 			return false
 		}
-		*done = true
-		c.setStatus(bit, bdd.True)
+		if !late {
+			*done = true
+			c.setStatus(bit, bdd.True)
+		}
 	}
 	r.applyNAT(source)
 	return true
@@ -376,6 +384,10 @@ func (r *sweep) setUp(code opcode, m mapping, live bdd.Node) {
 		live = r.x.Diff(live, dead)
 	}
 	if live == bdd.False {
+		return
+	}
+	if p.ct.status(r.x, ipsConfirmed) == bdd.True { // too late (nf_nat_setup_info): the rule accepts, the next chain is asked
+		r.accepted = r.x.Or(r.accepted, live)
 		return
 	}
 	side := ctReply

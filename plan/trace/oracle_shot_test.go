@@ -469,12 +469,10 @@ func (m *gunsmith) transport(d *draft, proto byte) {
 	case 17, 136:
 		h = make([]byte, 8)
 	case 132:
-		h = make([]byte, 32) // with an INIT chunk
-		h[12] = 1
-		h[15] = 20
-		h[19] = 1
-		h[23] = 1
-		h[25], h[27] = 1, 1
+		h = append(make([]byte, 12), m.chunks()...)
+		if m.wild && m.chance(20) {
+			h[7] = 1
+		}
 	case 1, 58:
 		h = make([]byte, 8)
 		h[0] = map[byte]byte{1: 8, 58: 128}[proto]
@@ -503,6 +501,25 @@ func (m *gunsmith) transport(d *draft, proto byte) {
 		pay = m.r.IntN(40)
 	}
 	d.l4 = append(h, make([]byte, pay*2+tagLen)...)
+}
+
+// chunks are what SCTP carries: an INIT, or some others. The last one's length is to be filled in, mostly.
+func (m *gunsmith) chunks() []byte {
+	if !m.wild || m.chance(50) {
+		return []byte{1, 0, 0xff, 0xff, 0, 0, 0, 1, 0, 0, 0, 1, 0, 1, 0, 1, 0, 0, 0, 1}
+	}
+	var b []byte
+	for n := 1 + m.r.IntN(3); n > 0; n-- {
+		size := 4 + m.r.IntN(20)
+		c := make([]byte, (size+3)&^3)
+		c[0] = pick(m.generator, byte(m.r.IntN(15)), byte(m.r.IntN(15)), 1, 4, 5, 8, 9, 10, byte(m.r.IntN(256)))
+		c[3] = byte(size)
+		if n == 1 && m.chance(90) {
+			c[2], c[3] = 0xff, 0xff
+		}
+		b = append(b, c...)
+	}
+	return b
 }
 
 func (m *gunsmith) icmpType(proto byte) byte {
@@ -618,7 +635,13 @@ func (d *draft) finish(l4 []byte, tag uint32, pseudo []byte) {
 	case 2:
 		at, from = 2, nil
 	case 132:
-		binary.BigEndian.PutUint16(l4[14:], uint16(len(l4)-12))
+		for at := 12; at+4 <= len(l4); {
+			size := binary.BigEndian.Uint16(l4[at+2:])
+			if size == 0xffff {
+				binary.BigEndian.PutUint16(l4[at+2:], uint16(len(l4)-at))
+			}
+			at += max(4, int(size+3)&^3)
+		}
 		binary.BigEndian.PutUint32(l4[8:], 0)
 		binary.LittleEndian.PutUint32(l4[8:], crc32c(l4))
 		return

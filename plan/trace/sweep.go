@@ -61,6 +61,8 @@ type sweep struct {
 	many          bool    // the request is for many: a broadcast, a multicast
 	physOut       *device // the port by which a bridged packet is about to leave, while br_netfilter shows it to IP
 	preDone       bool    // IP prerouting has run, by the detour from the bridge
+	above         *device // the link by which the host is in the VLAN of a frame in a bridge
+	diverted      diversion
 	dest          string
 	arrived       arrival
 	there         arrival // of the request, where its reply begins

@@ -311,6 +311,9 @@ func (w *Walker) hookChains() {
 		if h == forward {
 			bridge[h] = append(bridge[h], entry{prio: 0, kind: entryCallIP})
 		}
+		if h == input && w.callIP[0] >= 0 {
+			bridge[h] = append(bridge[h], entry{prio: 0, kind: entryConfirm})
+		}
 		w.bridge[h] = group(bridge[h])
 		w.arp[h] = group(arp[h])
 	}
