@@ -31,3 +31,12 @@ guest "db" {
   address = "192.0.2.52"
   device  = "vnet1"
 }
+
+# Whoever administers the host from the LAN must not lose it: a plan that would cut this is refused.
+protect "management" {
+  flow {
+    from = "192.0.2.0/24"
+    to   = host
+    tcp  = 22
+  }
+}
