@@ -33,6 +33,9 @@ func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
 		return &NotPermittedError{CodeBlind, "not everything could be read. " + strings.TrimSuffix(schema.Unseen(p.Observation.Blind), ".")}
 	}
+	if p.SessionsUnknown != "" && len(p.Steps) > 0 && !by.AcceptLockout {
+		return &NotPermittedError{CodeLockout, "the plan may lock you out: who is logged in is not known: " + p.SessionsUnknown}
+	}
 	if cut := lockouts(p); len(cut) > 0 && !by.AcceptLockout {
 		return &NotPermittedError{CodeLockout, "the plan may lock you out: " + strings.Join(cut, "; ")}
 	}

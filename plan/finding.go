@@ -297,12 +297,11 @@ func (h *healer) foreign() []Foreign {
 	return out
 }
 
-func sortFindings(fs []Finding) []Finding {
+func sortFindings(fs []Finding) {
 	weight := map[string]int{"error": 0, "warning": 1, "info": 2}
 	slices.SortStableFunc(fs, func(a, b Finding) int {
 		return cmp.Or(cmp.Compare(weight[a.Severity], weight[b.Severity]), cmp.Compare(a.Code, b.Code), cmp.Compare(a.Title, b.Title))
 	})
-	return fs
 }
 
 // serviceCovers tells whether a service of a goal includes what a rule matches.

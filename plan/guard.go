@@ -55,22 +55,28 @@ func (g *Guarded) Refuses() bool {
 // Guard follows sessions, what protect blocks name, and the default gateways through the state after every step, in the order
 // given. It reads nothing but its arguments and changes none.
 func Guard(live *schema.State, desired *schema.Desired, steps []Step, sessions []schema.Session) []Guarded {
+	out, _ := guarding(live, desired, steps, sessions)
+	return out
+}
+
+// guarding is Guard, and tells on which objects of the live host its verdicts rest.
+func guarding(live *schema.State, desired *schema.Desired, steps []Step, sessions []schema.Session) ([]Guarded, map[schema.Ref]bool) {
 	d := *desired
 	d.Goals = nil
 	for _, p := range desired.Protects {
 		d.Goals = append(d.Goals, p.Flows...)
 	}
-	g := &guard{h: &healer{r: resolve(live, &d), state: live}, live: settled(live)}
+	g := &guard{h: &healer{r: resolve(live, &d), state: live}, live: settled(live), relied: map[schema.Ref]bool{}}
 	g.watches(sessions)
 	if len(g.watched) == 0 {
-		return nil
+		return nil, nil
 	}
 	g.follow(steps)
 	out := make([]Guarded, len(g.watched))
 	for i, w := range g.watched {
 		out[i] = w.judged(steps)
 	}
-	return merged(out)
+	return merged(out), g.relied
 }
 
 // guard goes through a plan.
@@ -78,7 +84,8 @@ type guard struct {
 	h       *healer
 	live    *schema.State
 	watched []*watch
-	last    *trace.Walker // the last one made, which shares its tables with the next
+	last    *trace.Walker       // the last one made, which shares its tables with the next
+	relied  map[schema.Ref]bool // objects of the live host that packets met
 }
 
 // stage is the host between two steps.

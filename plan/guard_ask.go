@@ -15,6 +15,7 @@ const onLink = "the receiver itself"
 
 // seen puts the result of one packet's walk into a sight.
 func seen(st *stage, res trace.Result) sight {
+	st.g.rely(res)
 	s := sight{verdict: res.Verdict}
 	s.via, s.dev = nextHop(st.state, res)
 	if d := res.Decider; d != nil {
@@ -22,6 +23,15 @@ func seen(st *stage, res trace.Result) sight {
 		s.dead = res.Verdict == trace.Block && d.Action == "reject" && strings.Contains(strings.ReplaceAll(d.Text, "-", " "), "tcp reset")
 	}
 	return s
+}
+
+// rely notes what a packet met of the live host. Neighbours and forwarding entries come and go by themselves.
+func (g *guard) rely(res trace.Result) {
+	for _, hop := range res.Hops {
+		if k := hop.Ref.Kind; k != "" && k != schema.KindNeighbour && k != schema.KindFDB && g.live.Get(hop.Ref) != nil {
+			g.relied[hop.Ref] = true
+		}
+	}
 }
 
 // nextHop is who the host hands the packets to that leave it (the answers, or what it sends itself), and by which

@@ -34,9 +34,25 @@ func badness(g Guarded) int {
 	return n
 }
 
-// guarded puts the guard's verdicts into a plan: findings, and the risk of the steps that cut.
-func (p *Plan) guarded(live *schema.State, sessions []schema.Session) {
-	p.Guarded = Guard(live, p.Desired, p.Steps, sessions)
+// Guard puts the guard's verdicts into a plan, in place of those it has: findings, and the risk of the steps that cut. A saved plan is
+// carried out by another login than it was made by, perhaps. unknown is why nobody knows who is logged in, "" where it is known.
+func (p *Plan) Guard(live *schema.State, sessions []schema.Session, unknown string) {
+	p.guard(live, sessions, unknown)
+	sortFindings(p.Findings)
+	p.Summary = summarise(p)
+}
+
+// guard also tells on which objects of the live host the verdicts rest.
+func (p *Plan) guard(live *schema.State, sessions []schema.Session, unknown string) map[schema.Ref]bool {
+	p.Findings = slices.DeleteFunc(p.Findings, func(f Finding) bool { return slices.Contains(guardCodes, f.Code) })
+	var relied map[schema.Ref]bool
+	p.Guarded, relied = guarding(live, p.Desired, p.Steps, sessions)
+	p.SessionsUnknown = unknown
+	if unknown != "" && len(p.Steps) > 0 {
+		p.Findings = append(p.Findings, Finding{
+			Code: "VN909", Severity: "error", Object: "sessions", Title: "whether the plan cuts your session is not known", Detail: unknown,
+		})
+	}
 	for i := range p.Guarded {
 		g := &p.Guarded[i]
 		switch {
@@ -51,7 +67,11 @@ func (p *Plan) guarded(live *schema.State, sessions []schema.Session) {
 			p.Findings = append(p.Findings, f)
 		}
 	}
+	return relied
 }
+
+// guardCodes are those of the guard's findings.
+var guardCodes = []string{"VN905", "VN906", "VN907", "VN908", "VN909"}
 
 // risk raises the risk of the steps that a verdict names.
 func (p *Plan) risk(g *Guarded, risk Risk, hurts string) {

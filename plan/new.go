@@ -18,6 +18,8 @@ type Options struct {
 	ID  string
 	// Sessions are the connections over which people are logged in.
 	Sessions []schema.Session
+	// SessionsUnknown says why nobody knows who is logged in, "" where Sessions are all.
+	SessionsUnknown string
 	// Version is vmnet's own.
 	Version string
 }
@@ -68,7 +70,9 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	found := append(r.findings, h.collect(ordered, p.Steps)...)
 	found = append(found, expectations(checks, desired.Blocks)...)
 	p.Findings = append(p.Findings, found...)
-	p.guarded(live, o.Sessions)
+	for ref := range p.guard(live, o.Sessions, o.SessionsUnknown) {
+		h.relied[ref] = true
+	}
 	sortFindings(p.Findings)
 	p.Foreign = h.foreign()
 	p.Basis = basis(live, p.Steps, h.relied)

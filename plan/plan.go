@@ -38,6 +38,8 @@ type Plan struct {
 	Summary Summary   `json:"summary"`
 	// Guarded says how sessions, protect blocks and default gateways fare after every step.
 	Guarded []Guarded `json:"guarded"`
+	// SessionsUnknown says why it is not known who is logged in, and so not followed; "" where it is.
+	SessionsUnknown string `json:"sessions_unknown,omitempty"`
 	// Basis is every object the plan relied on, with what it was: apply reads them again.
 	Basis []Fact `json:"basis"`
 	// Desired is the configuration the plan was made from, so that apply can verify without the files.

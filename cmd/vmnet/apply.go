@@ -109,12 +109,29 @@ func (a *app) apply(ctx context.Context, path string, o *applyFlags) error {
 	if p == nil {
 		p, err = a.approvedPlan(ctx, path, o, denied)
 	} else {
-		err = first(apply.Fits(p, hostInfo(), time.Now()), denied, a.permitted(ctx, p, o))
+		err = a.allowed(ctx, p, o, denied)
 	}
 	if err != nil || p == nil {
 		return err
 	}
 	return a.carryOut(ctx, p, lock, o)
+}
+
+// allowed tells whether a saved plan may be carried out here, now, and by this login: the guard follows who is logged in now. One that
+// the host no longer fits is left for apply to name.
+func (a *app) allowed(ctx context.Context, p *plan.Plan, o *applyFlags, denied error) error {
+	if err := first(apply.Fits(p, hostInfo(), time.Now()), denied); err != nil {
+		return err
+	}
+	seen, err := a.observe(ctx, "", p.Desired)
+	if err != nil {
+		return err
+	}
+	defer seen.Close()
+	if p.Desired != nil && apply.Stale(seen.state, p) == nil {
+		p.Guard(seen.state, seen.sessions, seen.unknown)
+	}
+	return a.permitted(ctx, p, o)
 }
 
 // documented writes a document where an apply that was to write one ended before it had.
@@ -336,7 +353,7 @@ func (a *app) confirmTime(ctx context.Context, p *plan.Plan, o *applyFlags) time
 	if text == "" && p.Desired != nil {
 		text = p.Desired.Settings.Confirm
 	}
-	if text == "" && a.here(ctx).Login.Kind == sessions.SSH {
+	if kind := a.here(ctx).Login.Kind; text == "" && (kind == sessions.SSH || kind == "") { // "" is not known
 		return defaultConfirm
 	}
 	d, _ := time.ParseDuration(text) // "none" is 0; others were refused when they were read

@@ -72,6 +72,8 @@ type observation struct {
 	real  *providers.Host // nil for a snapshot
 	// sessions are the connections over which people are logged in; none for a snapshot.
 	sessions []schema.Session
+	// unknown is why sessions could not be found out, "" where they could.
+	unknown string
 }
 
 func (o *observation) Close() {
@@ -101,7 +103,7 @@ func (a *app) observe(ctx context.Context, live string, desired *schema.Desired)
 		return nil, fmt.Errorf("read host: %w", err)
 	}
 	o.took = time.Since(start)
-	o.sessions = a.here(ctx).Sessions
+	o.sessions, o.unknown = a.here(ctx).Sessions, a.unknown
 	return o, nil
 }
 
@@ -175,7 +177,7 @@ func readLine(path string) string {
 
 // makePlan plans, and stamps on the plan what only the command knows.
 func makePlan(o *observation, desired *schema.Desired, path string, resets []string) (*plan.Plan, error) {
-	p, err := plan.New(o.state, desired, plan.Options{Resets: resets, Sessions: o.sessions, Now: time.Now().UTC(), ID: newID(), Version: version})
+	p, err := plan.New(o.state, desired, plan.Options{Resets: resets, Sessions: o.sessions, SessionsUnknown: o.unknown, Now: time.Now().UTC(), ID: newID(), Version: version})
 	if err != nil {
 		return nil, fmt.Errorf("plan: %w", err)
 	}

@@ -37,6 +37,7 @@ type app struct {
 	wrote bool  // a document was written
 
 	present *sessions.Who   // who is at this host; nil: not looked for yet
+	unknown string          // why that is not known; "" where it is
 	watched *providers.Host // listens to who changes the ruleset, while an apply plans; nil: nobody does
 }
 

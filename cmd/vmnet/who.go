@@ -10,13 +10,12 @@ import (
 	"github.com/vmnet/vmnet/providers/sessions"
 )
 
-// here finds out who runs this and who else is logged in, once. What cannot be found out is nobody: that is told where it
-// matters.
+// here finds out who runs this and who else is logged in, once. What cannot be found out is nobody, and a.unknown says why.
 func (a *app) here(ctx context.Context) sessions.Who {
 	if a.present == nil {
 		found, err := sessions.Find(ctx)
 		if err != nil {
-			a.errText("warning: who is logged in could not be found out: " + err.Error() + "\n")
+			a.unknown = err.Error()
 		}
 		a.present = &found
 	}

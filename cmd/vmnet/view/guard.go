@@ -14,6 +14,12 @@ func (pg *page) guarded(p *plan.Plan) {
 		return
 	}
 	first := true
+	if p.SessionsUnknown != "" {
+		pg.blank()
+		first = false
+		pg.raw(pg.paint(bold, "YOUR SESSION") + "  " + pg.paint(red, "unknown") + ": who is logged in could not be found out")
+		pg.para(4, plain, p.SessionsUnknown)
+	}
 	for i := range p.Guarded {
 		g := &p.Guarded[i]
 		if !pg.o.Full && !telling(g) {
@@ -92,6 +98,9 @@ func mdGuarded(b *strings.Builder, p *plan.Plan) {
 		return
 	}
 	n := b.Len()
+	if p.SessionsUnknown != "" {
+		fmt.Fprintf(b, "- **YOUR SESSION** unknown: %s\n", md(p.SessionsUnknown))
+	}
 	for i := range p.Guarded {
 		if g := &p.Guarded[i]; telling(g) {
 			why := ""

@@ -47,3 +47,17 @@ func TestGuarded(t *testing.T) {
 	}
 	golden(t, "guarded.md", text[from:to])
 }
+
+// TestSessionsUnknown: that nobody knows who is logged in is said where the session would be.
+func TestSessionsUnknown(t *testing.T) {
+	t.Parallel()
+	p := broken()
+	p.SessionsUnknown = "find sessions: open /proc/thread-self/net/tcp: permission denied"
+	for _, text := range []string{view.Plan(p, view.Options{}), view.Markdown(p, view.Options{})} {
+		for _, want := range []string{"YOUR SESSION", "unknown", "permission denied"} {
+			if !strings.Contains(text, want) {
+				t.Errorf("no %q in\n%s", want, text)
+			}
+		}
+	}
+}
