@@ -118,7 +118,9 @@ func (h *healer) healFlow(w *trace.Walker, g *schema.Goal) (bool, error) {
 
 // judge says how a goal fares in a state.
 func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bool) CheckResult {
+	h.skipped = nil
 	qs := h.queries(s, g)
+	left := h.notAsked()
 	if len(qs) == 0 {
 		return CheckResult{Status: "unknown", Why: "no device or address is known for " + h.vague(g)}
 	}
@@ -152,7 +154,7 @@ func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bo
 	case len(open) > 0:
 		return CheckResult{Status: "depends", Why: why(open[0]), Traces: open[:1]}
 	}
-	return CheckResult{Status: "ok"}
+	return CheckResult{Status: "ok", NotAsked: left}
 }
 
 // denied tells whether what a mode implies is stopped by a deny of the file itself: a part of the implied goal that the file

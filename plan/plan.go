@@ -164,6 +164,8 @@ type CheckResult struct {
 	Status string `json:"status"`
 	// Why is one sentence: what decides. Empty for ok.
 	Why string `json:"why,omitempty"`
+	// NotAsked says what of the goal nobody asked about: "asked behind 8 links, and not behind 2 more: …".
+	NotAsked string `json:"not_asked,omitempty"`
 	// Traces are the flows that decide: those that fail, else none.
 	Traces []trace.Result `json:"traces,omitempty"`
 }

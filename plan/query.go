@@ -1,16 +1,38 @@
 package plan
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
 // maxSides bounds the devices behind which an end of a goal is looked for. A list of a thousand networks is represented by
-// its first: our own table, which decides about them, tells them apart by one set.
+// its first: our own table, which decides about them, tells them apart by one set. The check says which were not asked.
 const maxSides = 8
+
+// skip remembers a device that is one too many.
+func (h *healer) skip(dev string) { h.skipped = appendNew(h.skipped, dev) }
+
+// mostNamed is how many devices that were not asked are named.
+const mostNamed = 6
+
+// notAsked says which devices the questions since the last time left out; "" for none.
+func (h *healer) notAsked() string {
+	devs := h.skipped
+	h.skipped = nil
+	if len(devs) == 0 {
+		return ""
+	}
+	text := fmt.Sprintf("asked behind %d links, and not behind %d more: %s", maxSides, len(devs), strings.Join(devs[:min(len(devs), mostNamed)], ", "))
+	if len(devs) > mostNamed {
+		text += ", …"
+	}
+	return text
+}
 
 // queries are the questions a goal puts: one for each pair of sides and each address family that both ends have.
 func (h *healer) queries(s *schema.State, g *schema.Goal) []trace.Query {
@@ -46,7 +68,11 @@ func (h *healer) senders(s *schema.State, g *schema.Goal, v6 bool) []side {
 			continue
 		}
 		for _, dev := range rt.Devices() {
-			if n := h.r.networks[dev]; len(out) < maxSides && (n == nil || n.Mode == "bridge") && !slices.ContainsFunc(out, func(sd side) bool { return sd.dev == dev }) {
+			if n := h.r.networks[dev]; (n == nil || n.Mode == "bridge") && !slices.ContainsFunc(out, func(sd side) bool { return sd.dev == dev }) {
+				if len(out) == maxSides {
+					h.skip(dev)
+					continue
+				}
 				more := out[0]
 				more.dev, more.bridge, more.ends = dev, bridgeName(s, dev), []end{{addr: out[0].ends[0].addr, port: h.uplinkPort(dev)}}
 				out = append(out, more)
@@ -69,8 +95,11 @@ func (h *healer) sides(s *schema.State, e schema.Endpoint, other bearing) []side
 	case "any":
 		out := []side{{host: true, ends: []end{{}}}}
 		for _, n := range h.r.Networks {
-			if sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, other); ok && len(out) < maxSides {
+			switch sd, ok := h.side(s, schema.Endpoint{Kind: "network", Address: n.Address, Device: n.Device, Prefixes: n.Subnets}, other); {
+			case ok && len(out) < maxSides:
 				out = append(out, sd)
+			case ok:
+				h.skip(n.Device)
 			}
 		}
 		if sd, ok := h.side(s, schema.Endpoint{Kind: "outside"}, other); ok {
@@ -91,6 +120,7 @@ func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device st
 		i := slices.IndexFunc(out, func(sd side) bool { return sd.dev == dev })
 		if i < 0 {
 			if len(out) == maxSides {
+				h.skip(dev)
 				return
 			}
 			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev), ends: []end{{addr: a, port: dev, routed: device == ""}}}

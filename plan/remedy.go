@@ -24,6 +24,7 @@ type healer struct {
 	grants     grants                // the same, kept by managers
 	elsewhere  []netip.Prefix        // every address but the host's own, once asked for
 	askedFor   []trace.Asked         // what the file asks for, once somebody wants to know
+	skipped    []string              // devices behind which a goal's ends were not asked for
 	relied     map[schema.Ref]bool   // objects that decided a goal
 	layouts    map[*schema.State]*layout
 	breaks     map[string][]string // goals by culprit, before any remedy

@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"github.com/vmnet/vmnet/plan/trace"
+	"github.com/vmnet/vmnet/schema"
 )
 
 // lab is a host with an uplink and two guests in a NAT network.
@@ -553,5 +554,18 @@ func TestHopsTellTheWay(t *testing.T) {
 		if got[i] != want[i] {
 			t.Errorf("hop %d\n got %s\nwant %s", i, got[i], want[i])
 		}
+	}
+}
+
+// TestZone: what a rule puts into another zone of conntrack is another connection than the one that is followed.
+func TestZone(t *testing.T) {
+	t.Parallel()
+	s := parseState(t, lab+masq+"\n*inet z\n:pre filter prerouting -300 accept\n-A pre -i virbr-lab -j ACCEPT")
+	rule := s.Get(schema.TableRef("inet", "z")).(*schema.Table).Chain("pre").Rules[0]
+	rule.Text, rule.Exprs = "ct zone set 7", []schema.Expr{
+		{Name: "immediate", DReg: 1, Data: []byte{7, 0}}, {Name: "ct", Key: "zone", SReg: 1, Write: true},
+	}
+	if got, want := say(trace.Walk(s, parseFlow(t, out))), "depends request inet z pre: ct zone set 7"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }

@@ -60,6 +60,9 @@ func opened(p *plan.Plan) string {
 func (pg *page) check(c plan.Check, blind bool) {
 	pg.raw("  " + pad(pg.status(c.Before.Status)+" -> "+pg.status(c.After.Status), checkColumn-2) + clean(goal(c)))
 	if c.After.Status == "ok" {
+		if c.After.NotAsked != "" {
+			pg.para(checkColumn, faint, c.After.NotAsked)
+		}
 		return
 	}
 	why := c.After.Why
@@ -110,8 +113,11 @@ func Checks(p *plan.Plan, probes []schema.ProbeResult, o Options) string {
 				continue
 			}
 			pg.raw(pad(pg.status(status), 9) + clean(goal(c)))
-			if status != "ok" {
+			switch {
+			case status != "ok":
 				pg.para(9, plain, c.Before.Why)
+			case c.Before.NotAsked != "":
+				pg.para(9, faint, c.Before.NotAsked)
 			}
 		}
 	}
