@@ -56,7 +56,7 @@ func (d Dirs) secure() error {
 }
 
 // secureDir makes a directory, mode 0700, or checks the one that is there: a directory, no symbolic link, ours, and nobody
-// else's to write into.
+// else's to write into. It changes nothing of one that it did not make.
 func secureDir(path string) error {
 	if err := os.MkdirAll(path, 0o700); err != nil {
 		return fmt.Errorf("make directory: %w", err)
@@ -72,10 +72,8 @@ func secureDir(path string) error {
 	if ok && int(stat.Uid) != os.Geteuid() {
 		return fmt.Errorf("check directory %s: it belongs to user %d: %w", path, stat.Uid, fs.ErrPermission)
 	}
-	if info.Mode().Perm()&0o077 != 0 {
-		if err := os.Chmod(path, 0o700); err != nil {
-			return fmt.Errorf("close directory: %w", err)
-		}
+	if info.Mode().Perm()&0o022 != 0 {
+		return fmt.Errorf("check directory %s: others may write there (mode %v): vmnet needs one of its own", path, info.Mode())
 	}
 	return nil
 }

@@ -57,11 +57,12 @@ type Confirmation struct {
 type progress struct {
 	begun, done, failed bool
 	undo, undone        bool
+	made                bool // though it failed
 	err                 string
 }
 
 // remains tells whether something of the step may be on the host.
-func (p *progress) remains() bool { return p != nil && p.begun && !p.undone }
+func (p *progress) remains() bool { return p != nil && p.begun && !p.undone && (!p.failed || p.made) }
 
 // unsure tells whether the step, or its undo, may be half made.
 func (p *progress) unsure() bool { return !p.done || p.undo }
@@ -90,7 +91,7 @@ func (e *Entry) take(r record) {
 	case recordDone:
 		p.done = true
 	case recordFailed:
-		p.failed, p.err = true, r.Error
+		p.failed, p.made, p.err = true, r.Made, r.Error
 	case recordWait:
 		if e.Phase == Applying {
 			e.Changed = r.Time
@@ -129,7 +130,7 @@ func readEntry(path string) (*Entry, error) {
 		return nil, err
 	}
 	if e.Phase == "" || e.Plan == nil || e.Before == nil {
-		return nil, fmt.Errorf("read journal %s: it has no head: nothing was changed", path)
+		return nil, fmt.Errorf("read journal %s: it has no head", path)
 	}
 	if major, _, _ := strings.Cut(e.FormatVersion, "."); major != "2" {
 		return nil, fmt.Errorf("read journal %s: format_version %q is not one this version reads (2.x)", path, e.FormatVersion)
@@ -155,11 +156,14 @@ func (d Dirs) Open() ([]*Entry, error) {
 	return out, nil
 }
 
-// Pending is the change that is under way, nil when there is none. It needs no lock: what it says may be over a moment later.
+// Unreadable tells a change whose journal says nothing: whether it changed the host is not known.
+func (e *Entry) Unreadable() bool { return e.Plan == nil }
+
+// Pending is the change that is under way, or one that is Unreadable, nil when there is none. It needs no lock: what it says may be over a moment later.
 func (d Dirs) Pending() (*Entry, error) {
 	open, err := d.Open()
 	for _, e := range open {
-		if e.Phase != Ended && !e.elsewhere() {
+		if e.Unreadable() || e.Phase != Ended && !e.elsewhere() {
 			return e, err
 		}
 	}

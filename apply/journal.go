@@ -25,6 +25,7 @@ type Journal struct {
 	dirs Dirs
 	path string
 	file *os.File // nil: not open
+	torn bool     // the last line has no end: what is written next begins with one
 }
 
 // JournalVersion is the version of its lines: "MAJOR.MINOR".
@@ -57,6 +58,8 @@ type record struct {
 	Step int       `json:"step,omitempty"`
 	// Head is that of the first record.
 	Head *Head `json:"head,omitempty"`
+	// Made says of a step that failed that it took place all the same.
+	Made bool `json:"made,omitempty"`
 	// By is who armed, confirmed or undoes.
 	By  *Process `json:"by,omitempty"`
 	Who *Who     `json:"who,omitempty"`
@@ -109,9 +112,25 @@ func (j *Journal) begin(h *Head) error {
 		return fmt.Errorf("begin journal: %w", err)
 	}
 	j.file = f
-	if err := errors.Join(j.write(record{Type: recordHead, Head: h}, true), syncDir(j.dirs.changes())); err != nil {
+	err = errors.Join(j.write(record{Type: recordHead, Head: h}, true), j.reserve(len(h.Plan.Steps)), syncDir(j.dirs.changes()))
+	if err != nil {
 		// Nothing was changed yet: a journal that could not even be begun must not look like a crash.
 		return errors.Join(err, j.discard())
+	}
+	return nil
+}
+
+// reserve sets room aside for all that is to be written, so that a disk that fills up keeps nobody from undoing, or from
+// saying so.
+func (j *Journal) reserve(steps int) error {
+	const perStep, once = 2 << 10, 64 << 10
+	at, err := j.file.Seek(0, io.SeekEnd)
+	if err != nil {
+		return fmt.Errorf("begin journal: %w", err)
+	}
+	err = unix.Fallocate(int(j.file.Fd()), unix.FALLOC_FL_KEEP_SIZE, at, int64(once+steps*perStep))
+	if err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.ENOSYS) { // some file systems cannot
+		return fmt.Errorf("begin journal: set room aside: %w", err)
 	}
 	return nil
 }
@@ -132,32 +151,35 @@ func (j *Journal) reopen() error {
 		return fmt.Errorf("open journal: %w", err)
 	}
 	j.file = f
-	return j.mendTail()
-}
-
-// mendTail ends a line that was cut short, so that what is appended is a line of its own.
-func (j *Journal) mendTail() error {
-	size, err := j.file.Seek(0, io.SeekEnd)
+	size, err := f.Seek(0, io.SeekEnd)
 	if err != nil || size == 0 {
 		return err
 	}
 	last := make([]byte, 1)
-	if _, err := j.file.ReadAt(last, size-1); err != nil || last[0] == '\n' {
-		return err
-	}
-	_, err = j.file.WriteString("\n")
-	return err
+	_, err = f.ReadAt(last, size-1)
+	j.torn = err != nil || last[0] != '\n'
+	return nil
 }
+
+// errClosed is the error of a journal that could not be opened.
+var errClosed = errors.New("it is not open")
 
 // write appends a record; with sync it is on disk when write returns. What only the death of this process could lose needs
 // no sync: the kernel has it. After a loss of power nothing of a change is left but what it wrote to disk.
 func (j *Journal) write(r record, sync bool) error {
+	if j.file == nil {
+		return fmt.Errorf("write journal: %w", errClosed)
+	}
 	r.Time = time.Now().UTC()
 	b, err := json.Marshal(r)
 	if err != nil {
 		return fmt.Errorf("write journal: %w", err)
 	}
-	if _, err := j.file.Write(append(b, '\n')); err != nil {
+	if b = append(b, '\n'); j.torn {
+		b = append([]byte("\n"), b...)
+	}
+	_, err = j.file.Write(b)
+	if j.torn = err != nil; j.torn {
 		return fmt.Errorf("write journal: %w", err)
 	}
 	if !sync {
@@ -181,16 +203,18 @@ func (j *Journal) close() error {
 // end writes how the change ended and makes it history. What needs a human stays where it is, so that it can be taken back
 // later.
 func (j *Journal) end(r *Report) error {
-	if j.file == nil {
-		return nil
-	}
 	werr := j.write(record{Type: recordEnd, Result: r.Result, Report: r}, true)
+	if werr != nil { // what people must know is short
+		short := *r
+		short.Checks, short.Probes, short.Steps = nil, nil, nil
+		werr = j.write(record{Type: recordEnd, Result: r.Result, Report: &short}, true)
+	}
 	cerr := j.close()
 	if r.Result == NeedsHuman {
 		return errors.Join(werr, cerr)
 	}
-	// Writing the end failed, as on a full disk, or not: what is in the history has ended.
-	return j.dirs.toHistory(j.path)
+	// What is in the history has ended, even where that could not be written.
+	return errors.Join(werr, cerr, j.dirs.toHistory(j.path))
 }
 
 // readRecords calls f for each whole line from an offset on, and returns where the next begins. A last line without its end

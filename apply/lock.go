@@ -18,8 +18,15 @@ var ErrBusy = errors.New("busy")
 // Holder says who holds the lock.
 type Holder struct {
 	PID     int       `json:"pid"`
+	Start   uint64    `json:"start,omitempty"` // of the process, in clock ticks since boot: its number may be another's later
 	Command string    `json:"command"`
 	Since   time.Time `json:"since"`
+}
+
+// NewHolder is this process.
+func NewHolder(command string) Holder {
+	p := self()
+	return Holder{PID: p.PID, Start: p.Start, Command: command, Since: time.Now()}
 }
 
 // BusyError names who holds the lock.

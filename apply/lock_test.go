@@ -39,8 +39,17 @@ func TestRuntimeDirIsPrivate(t *testing.T) {
 	if err := os.Mkdir(wide, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	acquire(t, wide)
-	if info, err := os.Stat(wide); err != nil || info.Mode().Perm() != 0o700 {
+	if err := os.Chmod(wide, os.ModeSticky|0o777); err != nil { // past the umask
+		t.Fatal(err)
+	}
+	if _, err := apply.Acquire(t.Context(), apply.DirsAt(wide, ""), apply.Holder{}, 0); err == nil || !strings.Contains(err.Error(), "others may write there") {
+		t.Errorf("a directory that anybody may write to: %v, want a refusal", err)
+	}
+	if info, err := os.Stat(wide); err != nil || info.Mode() != os.ModeDir|os.ModeSticky|0o777 {
+		t.Errorf("mode %v, error %v; want it as it was", info.Mode(), err)
+	}
+	acquire(t, filepath.Join(base, "own"))
+	if info, err := os.Stat(filepath.Join(base, "own")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("mode %v, error %v; want 0700", info.Mode().Perm(), err)
 	}
 	sym := filepath.Join(base, "sym")

@@ -55,6 +55,10 @@ type Report struct {
 	// after a rollback those facts, and every object a step touched, with the host before.
 	Facts int `json:"facts"`
 	Held  int `json:"facts_held"`
+	// Changed are the facts of a plan that is stale.
+	Changed []ChangedFact `json:"changed_facts,omitempty"`
+	// Confirmed says that somebody confirmed the change: it stays, whatever Error says.
+	Confirmed bool `json:"confirmed,omitempty"`
 	// Differences lists what is not as before after a rollback.
 	Differences []string `json:"differences,omitempty"`
 	// Meanwhile lists what somebody else changed during the rollback or before it, which was left alone.
@@ -108,6 +112,8 @@ func (r *Report) Count(states ...StepState) int {
 type Failure struct {
 	Outcome error // ErrRolledBack or ErrNeedsHuman
 	Cause   error
+	// Transient says that what could not be taken back may be, a little later: a lock was held, the kernel was short of memory.
+	Transient bool
 }
 
 // Error says the cause, then the outcome.

@@ -14,9 +14,7 @@ import (
 // resume goes on with a change that another process began, as its journal tells it.
 func (e *Entry) resume(l *Lock, h Host, o Options) (*run, error) {
 	j := &Journal{dirs: l.dirs, path: e.Path}
-	if err := j.reopen(); err != nil {
-		return nil, err
-	}
+	err := j.reopen()
 	r := &run{host: h, plan: e.Plan, journal: j, o: o.withDefaults(), start: time.Now(), report: newReport(e.Plan), before: e.Before}
 	for _, lasting := range []bool{false, true} { // the order in which they were made
 		for i, s := range e.Plan.Steps {
@@ -25,7 +23,7 @@ func (e *Entry) resume(l *Lock, h Host, o Options) (*run, error) {
 			}
 		}
 	}
-	return r, nil
+	return r, err
 }
 
 // recall takes over what the journal says of a step.
@@ -40,6 +38,9 @@ func (r *run) recall(i int, p *progress) {
 		return
 	case p.failed:
 		res.State, res.Error = StepFailed, p.err
+		if !p.made {
+			return
+		}
 	default:
 		res.State = StepDone
 	}
@@ -51,18 +52,16 @@ func (r *run) recall(i int, p *progress) {
 //
 // After a reboot only what was written to disk is taken back.
 func Rollback(ctx context.Context, l *Lock, e *Entry, h Host, o Options, cause error) (*Report, error) {
-	if e.Plan == nil || e.Before == nil {
-		return nil, fmt.Errorf("roll back %s: %s", e.ID, e.Cause)
+	if e.Unreadable() {
+		return nil, fmt.Errorf("roll back %s: its journal cannot be read, so that what it changed is not known (%s): vmnet plan shows what the host is: %w",
+			e.ID, e.Cause, ErrNeedsHuman)
 	}
 	if e.elsewhere() {
 		return nil, fmt.Errorf("roll back %s: it was made in another network namespace (%s): run this there", e.ID, e.Namespace)
 	}
-	r, err := e.resume(l, h, o)
-	if err != nil {
-		return nil, err
-	}
+	r, _ := e.resume(l, h, o) // a journal that cannot be written keeps nobody from undoing
 	if !e.rebooted() {
-		err = r.rollback(ctx, cause)
+		err := r.rollback(ctx, cause)
 		return r.report, err
 	}
 	r.made = slices.DeleteFunc(r.made, func(m made) bool {
@@ -72,7 +71,7 @@ func Rollback(ctx context.Context, l *Lock, e *Entry, h Host, o Options, cause e
 		}
 		return !survivesReboot(c)
 	})
-	err = r.forget(ctx, cause)
+	err := r.forget(ctx, cause)
 	return r.report, err
 }
 
@@ -86,7 +85,7 @@ func (r *run) forget(ctx context.Context, cause error) error {
 	}
 	if r.report.Count(StepRemained) > 0 {
 		r.report.Result, r.report.Journal = NeedsHuman, r.journal.Path()
-		return errors.Join(&Failure{ErrNeedsHuman, cause}, r.journal.end(r.report))
+		return errors.Join(&Failure{Outcome: ErrNeedsHuman, Cause: cause}, r.journal.end(r.report))
 	}
 	return r.journal.end(r.report)
 }
@@ -111,7 +110,8 @@ func Confirm(ctx context.Context, l *Lock, e *Entry, h Host, o Options, fromHere
 
 // last makes the steps that outlast a reboot, of a confirmed change, and ends it.
 func (r *run) last(ctx context.Context) error {
-	r.report.Result = Applied
+	r.report.Result, r.report.Confirmed = Applied, true
+	r.renew(ctx)
 	var failed []error
 	for i, s := range r.plan.Steps {
 		if lasts(s.Change) && r.report.Steps[i].State == StepPending {
@@ -125,7 +125,32 @@ func (r *run) last(ctx context.Context) error {
 	}
 	r.report.Result, r.report.Error, r.report.Journal = NeedsHuman, err.Error(), r.journal.Path()
 	cause := fmt.Errorf("the change is confirmed and stays, but not everything that should outlast a reboot was written: %w", err)
-	return errors.Join(&Failure{ErrNeedsHuman, cause}, r.journal.end(r.report))
+	return errors.Join(&Failure{Outcome: ErrNeedsHuman, Cause: cause}, r.journal.end(r.report))
+}
+
+// renew plans the steps that last anew where their objects changed while the change waited: somebody added a line to a file.
+func (r *run) renew(ctx context.Context) {
+	live, err := r.host.Read(ctx)
+	if err != nil {
+		return // each step compares for itself
+	}
+	var again *plan.Plan
+	for i := range r.plan.Steps {
+		c := &r.plan.Steps[i].Change
+		if !lasts(*c) || r.report.Steps[i].State != StepPending || holds(live, c.Ref, c.Before) {
+			continue
+		}
+		if again == nil {
+			if again, err = replan(live, r.plan); err != nil {
+				return
+			}
+		}
+		for _, s := range again.Steps {
+			if s.Change.Ref == c.Ref {
+				*c = s.Change
+			}
+		}
+	}
 }
 
 // NotConfirmedError says why a change was not confirmed.
@@ -142,6 +167,8 @@ func (e *NotConfirmedError) Error() string { return "confirm " + e.ID + ": " + e
 func (e *Entry) confirmable(who Who, fromHere bool) error {
 	no := func(reason string) error { return &NotConfirmedError{e.ID, reason, false} }
 	switch {
+	case e.Unreadable():
+		return no("its journal cannot be read: " + e.Cause)
 	case e.Phase == Ended:
 		return no("it has ended: " + string(e.Result))
 	case e.Phase == Confirmed:
@@ -150,6 +177,8 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 		return no("the host was booted since, which undid it")
 	case e.elsewhere():
 		return no("it was made in another network namespace (" + e.Namespace + ")")
+	case e.Phase == Ended:
+		return fmt.Errorf("it was not fully taken back before (%s)", e.Cause)
 	case e.Phase == Undoing:
 		return no("it is being undone")
 	case e.Phase == Applying:
@@ -163,8 +192,14 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 	return nil
 }
 
+// MaxWait bounds how long a change may wait for its confirmation: who forgets it must not find it undone on another day.
+const MaxWait = 24 * time.Hour
+
 // Extend gives a change that waits for its confirmation more time, counted from now. The lock must be held.
 func Extend(l *Lock, e *Entry, more time.Duration) error {
+	if more <= 0 || more > MaxWait {
+		return fmt.Errorf("extend %s: %s is not between 1s and %s", e.ID, more, MaxWait)
+	}
 	if err := e.confirmable(Who{}, true); err != nil {
 		return err
 	}
@@ -201,14 +236,14 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 		return err
 	}
 	for _, e := range entries {
-		if e.Plan == nil || e.Phase == Ended { // its end was told when it came
+		if e.elsewhere() && !e.rebooted() {
+			continue // another host, as it were
+		}
+		if e.Unreadable() || e.Phase == Ended && len(e.Remaining()) == 0 {
 			if err := l.dirs.toHistory(e.Path); err != nil {
 				return err
 			}
 			continue
-		}
-		if e.elsewhere() && !e.rebooted() {
-			continue // another host, as it were
 		}
 		if e.Phase == Waiting && e.Left() > 0 && !e.rebooted() {
 			return &PendingError{e}
@@ -217,7 +252,12 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 		if report != nil {
 			told(e, report)
 		}
-		if err != nil && !errors.Is(err, ErrRolledBack) {
+		switch {
+		case errors.Is(err, ErrNeedsHuman): // it was told, and blocks nobody: a plan starts from what the host is
+			if err := l.dirs.toHistory(e.Path); err != nil {
+				return err
+			}
+		case err != nil && !errors.Is(err, ErrRolledBack):
 			return fmt.Errorf("recover from change %s: %w", e.ID, err)
 		}
 	}
@@ -230,7 +270,7 @@ func recoverOne(ctx context.Context, l *Lock, e *Entry, open Opener, o Options) 
 		return nil, err
 	}
 	defer func() { _ = done() }() // nothing is left to write
-	if e.Phase == Confirmed {
+	if e.Phase == Confirmed || e.Phase == Ended && e.Confirmation != nil && e.Cause == "" {
 		r, err := e.resume(l, h, o)
 		if err != nil {
 			return nil, err

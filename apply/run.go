@@ -93,7 +93,9 @@ type run struct {
 	start   time.Time
 	report  *Report
 	before  *past
-	made    []made // the steps to undo, in the order made
+	made    []made        // the steps to undo, in the order made
+	found   *schema.State // the host as a rollback found it; nil: not read yet
+	lost    []string      // what others had set on objects that went with the undo
 	dog     Watchdog
 	probed  []schema.ProbeResult // before the first step
 }
@@ -216,6 +218,7 @@ func (r *run) check(ctx context.Context) error {
 			writers, _ := watcher.Writers(0)
 			stale.Name(writers)
 		}
+		r.report.Code, r.report.Error, r.report.Changed = CodeStale, stale.Error(), stale.Changed
 		return stale
 	}
 	r.report.Held = len(r.plan.Basis)
@@ -262,10 +265,11 @@ func (r *run) do(ctx context.Context, i int) error {
 	stepCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.StepTimeout)
 	defer cancel()
 	if err := r.host.Do(stepCtx, s.Change); err != nil {
-		_ = r.journal.write(record{Type: recordFailed, Step: s.ID, Error: err.Error()}, false) // the failure is what is told
-		if r.madeAnyway(ctx, s.Change) {
+		anyway := r.madeAnyway(ctx, s.Change)
+		if anyway {
 			r.made = append(r.made, made{i, true})
 		}
+		_ = r.journal.write(record{Type: recordFailed, Step: s.ID, Error: err.Error(), Made: anyway}, false) // the failure is what is told
 		return err
 	}
 	r.made = append(r.made, made{i, false})

@@ -303,3 +303,42 @@ func TestProbesHoldAgainst(t *testing.T) {
 		}
 	}
 }
+
+// What others began to use meanwhile is not taken away under them; what they set on an object that goes is named.
+func TestUndoSparesOthers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		meddle func(*schema.State)
+		human  bool
+		told   string
+	}{
+		{"an address on our bridge", func(s *schema.State) {
+			s.Put(&schema.Address{Link: "virbr-lab", Prefix: netip.MustParsePrefix("172.16.9.1/24")})
+		}, true, "address/virbr-lab 172.16.9.1/24"},
+		{"our bridge switched off", func(s *schema.State) { s.Put(with(s, schema.Link{Name: "virbr-lab", Up: new(false)})) }, false, "it went with"},
+	} {
+		h, want := drifted(t)
+		p := newPlan(t, h, want)
+		h.FailAt = made(h) + len(p.Steps)
+		h.Before = func(n int, _ schema.Change, s *schema.State) {
+			if n == h.FailAt {
+				c.meddle(s)
+			}
+		}
+		report, err := apply.Run(t.Context(), h, p, journal(t), quick)
+		if human := errors.Is(err, apply.ErrNeedsHuman); human != c.human {
+			t.Errorf("%s: error %v, want a human needed: %t", c.name, err, c.human)
+		}
+		var told []string
+		for _, s := range report.Steps {
+			told = append(told, s.Error)
+		}
+		if text := strings.Join(append(told, report.Meanwhile...), "\n"); !strings.Contains(text, c.told) {
+			t.Errorf("%s: %q, want it named", c.name, text)
+		}
+		if (read(t, h).Link("virbr-lab") != nil) != c.human {
+			t.Errorf("%s: is the bridge there? want %t", c.name, c.human)
+		}
+	}
+}

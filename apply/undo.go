@@ -5,12 +5,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/vmnet/vmnet/schema"
+)
+
+// A rollback tries again what failed for a reason that may pass: a lock that somebody holds, a kernel short of memory. The
+// watchdog goes on trying after that, for hours.
+const (
+	undoTries = 3
+	undoPause = time.Second
 )
 
 // rollback undoes the steps that were made, last first, and verifies that the host is as before. It runs to its end even
@@ -21,51 +29,88 @@ func (r *run) rollback(ctx context.Context, cause error) error {
 	r.report.Error = cause.Error()
 	_ = r.journal.write(record{Type: recordRollback, Error: cause.Error(), By: new(self())}, false) // a full disk keeps nobody from undoing
 	r.o.Progress(r.event(EventRollback, nil, 0, cause))
-	for _, m := range slices.Backward(r.made) {
-		r.undo(ctx, m)
-	}
+	transient := r.undoAll(ctx)
 	restored := r.restored(ctx)
-	f := &Failure{ErrRolledBack, cause}
+	f := &Failure{Outcome: ErrRolledBack, Cause: cause}
 	r.report.Result = RolledBack
 	if !restored {
-		f.Outcome = ErrNeedsHuman
+		f.Outcome, f.Transient = ErrNeedsHuman, transient
 		r.report.Result, r.report.Journal = NeedsHuman, r.journal.Path()
 	}
 	r.report.Millis = time.Since(r.start).Milliseconds()
-	if err := r.journal.end(r.report); err != nil {
-		f.Cause = errors.Join(f.Cause, err)
-	}
+	_ = r.journal.end(r.report) // the host is what counts; that its history is short is seen there
 	return f
 }
 
+// undoAll undoes what was made, and tells whether what is left failed for a reason that may pass.
+func (r *run) undoAll(ctx context.Context) (transient bool) {
+	todo := slices.Clone(r.made)
+	slices.Reverse(todo)
+	for try := 1; ; try++ {
+		var failed []made
+		transient = false
+		for _, m := range todo {
+			if err := r.undo(ctx, m); err != nil {
+				transient = transient || mayPass(err)
+				failed = append(failed, m)
+			}
+		}
+		todo = failed
+		if !transient || try == undoTries || r.o.Settle < 0 {
+			return transient
+		}
+		select {
+		case <-ctx.Done():
+			return transient
+		case <-time.After(undoPause):
+		}
+	}
+}
+
+// mayPass tells a failure that another try may not meet from one that only a person can resolve.
+func mayPass(err error) bool {
+	for _, lasting := range []error{fs.ErrExist, fs.ErrNotExist, fs.ErrPermission, fs.ErrInvalid, errors.ErrUnsupported} {
+		if errors.Is(err, lasting) {
+			return false
+		}
+	}
+	return !errors.As(err, new(*schema.ConflictError))
+}
+
 // undo takes one step back. A journal that cannot be written does not keep the host from being restored.
-func (r *run) undo(ctx context.Context, m made) {
+func (r *run) undo(ctx context.Context, m made) error {
 	s := &r.plan.Steps[m.index]
 	res := &r.report.Steps[m.index]
 	began := time.Now()
 	_ = r.journal.write(record{Type: recordUndo, Step: s.ID}, survivesReboot(s.Change))
 	stepCtx, cancel := context.WithTimeout(ctx, r.o.StepTimeout)
 	defer cancel()
-	if err := r.takeBack(stepCtx, s.Change, m.unsure); err != nil {
+	if err := r.takeBack(stepCtx, s.Change, m.unsure || res.State == StepRemained); err != nil {
 		_ = r.journal.write(record{Type: recordUndoFailed, Step: s.ID, Error: err.Error()}, false)
-		if res.State == StepDone { // a failed step keeps its own error
+		if res.State != StepFailed { // a failed step keeps its own error
 			res.Error = err.Error()
 		}
 		res.State = StepRemained
 		r.o.Progress(r.event(EventUndoFailed, s, time.Since(began), err))
-		return
+		return err
 	}
 	_ = r.journal.write(record{Type: recordUndone, Step: s.ID}, false)
-	if res.State == StepDone {
-		res.State = StepUndone
+	if res.State == StepDone || res.State == StepRemained {
+		res.State, res.Error = StepUndone, ""
 	}
 	r.o.Progress(r.event(EventUndone, s, time.Since(began), nil))
+	return nil
 }
 
 // takeBack undoes a change: by its inverse where the host is as the change left it, which is nearly always; else by what is
 // left of it when everything that others did meanwhile stays.
 func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error {
 	var first error
+	if c.Before == nil && c.Ref.Kind == schema.KindLink {
+		if err := r.free(ctx, c.Ref); err != nil {
+			return err
+		}
+	}
 	if !unsure {
 		if first = r.host.Do(ctx, c.Inverse()); first == nil {
 			return nil
@@ -81,7 +126,7 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 	have := live.Get(c.Ref)
 	want, err := schema.Revert(have, c)
 	if err != nil {
-		return errors.Join(err, first)
+		return err
 	}
 	if have == nil && want == nil {
 		return nil
@@ -89,7 +134,51 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 	if err := r.host.Do(ctx, schema.Change{Ref: c.Ref, Before: have, After: want}); err != nil {
 		return errors.Join(err, first)
 	}
+	if want == nil && c.After != nil && !schema.Equal(have, c.After) {
+		r.lost = append(r.lost, describe(c.Ref, c.After, have).String()+"; it went with what vmnet had made")
+	}
 	return nil
+}
+
+// free refuses to take a link away that others have begun to use meanwhile: an address, a route, a port of theirs would go
+// with it.
+func (r *run) free(ctx context.Context, link schema.Ref) error {
+	if r.found == nil { // once for all links
+		live, err := r.host.Read(ctx)
+		if err != nil {
+			return fmt.Errorf("read host: %w", err)
+		}
+		r.found = live
+	}
+	live := r.found
+	ours := map[schema.Ref]bool{}
+	for _, s := range r.plan.Steps {
+		ours[s.Change.Ref] = true
+	}
+	var used []string
+	for _, ref := range live.Dependents(link) {
+		o := live.Get(ref)
+		if o == nil || ref.Kind == schema.KindSysctl || ours[ref] || passing(o) || kernelMade(o) || ownRoute(o) || r.before.state.Get(ref) != nil {
+			continue
+		}
+		used = append(used, ref.String())
+	}
+	for l := range schema.Each[*schema.Link](live) {
+		if l.Master != nil && *l.Master == link.Name && !ours[l.Ref()] {
+			used = append(used, l.Ref().String()+" as a port")
+		}
+	}
+	if len(used) == 0 {
+		return nil
+	}
+	slices.Sort(used)
+	return &schema.ConflictError{Ref: link, Fields: slices.Compact(used)}
+}
+
+// ownRoute tells a route that the kernel made for an address.
+func ownRoute(o schema.Object) bool {
+	v, ok := o.(*schema.Route)
+	return ok && v.Proto != nil && *v.Proto == schema.ProtoKernel
 }
 
 // restored compares the host with what it was before the first step, and gives it time to settle. A step that remains
@@ -152,6 +241,7 @@ func (r *run) compare(live *schema.State) {
 			r.report.Meanwhile = append(r.report.Meanwhile, text)
 		}
 	}
+	r.report.Meanwhile = append(r.report.Meanwhile, r.lost...)
 }
 
 // ours tells whether a difference left after a rollback has to be laid at our door: it is an object that a step touched,

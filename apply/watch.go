@@ -89,6 +89,7 @@ func Watch(ctx context.Context, g Guard) error {
 		return err
 	}
 	said := &announcer{tell: g.Tell}
+	w := &vigil{Guard: g}
 	if e.Phase == Applying && e.Confirm > 0 {
 		g.Tell(fmt.Sprintf("vmnet: %s makes change %s (%d steps); it is undone unless somebody confirms it", e.Who.Text(), e.ID, len(e.Plan.Steps)))
 	}
@@ -97,12 +98,13 @@ func Watch(ctx context.Context, g Guard) error {
 		if err != nil {
 			return err
 		}
-		if e.Phase == Ended || e.Watchdog != self() && e.Watchdog.Alive() { // or another was armed
+		if e.Phase == Ended && !w.trying || e.Watchdog != self() && e.Watchdog.Alive() { // or another was armed
 			return nil
 		}
 		said.hear(e)
-		if cause := e.due(); cause != nil {
-			again, err := g.undo(ctx, e, cause)
+		w.wake(e)
+		if cause := e.due(); cause != nil && w.ready() {
+			again, err := w.undo(ctx, f, e, cause)
 			if !again {
 				return err
 			}
@@ -144,45 +146,116 @@ func (e *Entry) due() error {
 		}
 	case Undoing: // by the process that made it, or by a rollback: when that dies, the lock is free
 		return e.left()
-	case Confirmed, Ended:
+	case Ended: // and something of it is left
+		return errors.New(e.Cause)
+	case Confirmed:
 	}
 	return nil
 }
 
-// undo rolls back under the lock, unless it is too late for that, or somebody else is at it; again: look again.
-func (g Guard) undo(ctx context.Context, e *Entry, cause error) (again bool, err error) {
+// vigil is a watchdog that has to act.
+type vigil struct {
+	Guard
+	trying bool          // it has rolled back, and something is left that may go later
+	tries  int           // so often
+	next   time.Duration // when it tries again, on the clock since boot
+	heard  int64         // how long the journal was
+	since  time.Duration // since when it has not grown while the lock was held
+	asleep time.Duration // since when the process that makes the change is stopped
+}
+
+// What holds the lock while a change is due to be undone is at work on it, and writes to the journal. One that does not, for longer
+// than any step may take, hangs; one that somebody stopped (a job control stop, a debugger) is not waited for so long.
+const (
+	hung    = 90 * time.Second
+	stopped = 3 * time.Second
+)
+
+// The watchdog tries again what may pass: soon at first, then each minute, for an hour.
+const (
+	soon     = 2 * time.Second
+	later    = time.Minute
+	soonTill = 60
+	tryTill  = 120
+)
+
+// wake ends a process that makes a change and was stopped in the middle: half a change must not wait for somebody's fg.
+func (w *vigil) wake(e *Entry) {
+	if e.Phase != Applying || !e.Applier.Stopped() {
+		w.asleep = 0
+		return
+	}
+	if w.asleep == 0 {
+		w.asleep = uptime()
+	}
+	if uptime()-w.asleep > stopped {
+		_ = kill(e.Applier) // then it is dead, which is due
+	}
+}
+
+// ready tells whether it is time to act.
+func (w *vigil) ready() bool { return uptime() >= w.next }
+
+// undo rolls back under the lock, unless it is too late for that; again: look again.
+func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (again bool, err error) {
 	if e.Phase == Applying && e.Applier.Alive() {
 		if err := kill(e.Applier); err != nil {
 			return true, nil //nolint:nilerr // it is tried again
 		}
 	}
-	const wait = 2 * time.Second
-	l, err := Acquire(ctx, g.Dirs, Holder{PID: os.Getpid(), Command: "vmnet watchdog of " + e.ID, Since: time.Now()}, wait)
+	l, err := Acquire(ctx, w.Dirs, NewHolder("vmnet watchdog of "+e.ID), 0)
 	if err != nil {
-		return true, nil //nolint:nilerr // whoever holds it is at work on this change
+		w.overdue(err, f)
+		return true, nil
 	}
 	defer func() { _ = l.Release() }() // the kernel releases it with the process at the latest
-	now, err := readEntry(g.Path)
+	now, err := readEntry(w.Path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}
 	if err != nil {
 		return false, err
 	}
-	if now.Phase == Ended || now.Phase == Confirmed || now.due() == nil {
+	if now.Phase == Confirmed || now.Phase == Ended && !w.trying || now.Phase != Ended && now.due() == nil {
 		return true, nil
 	}
-	h, done, err := g.Open(now.Plan.Desired)
+	h, done, err := w.Open(now.Plan.Desired)
 	if err != nil {
 		return true, nil //nolint:nilerr // it is tried again: there is nobody else
 	}
 	defer func() { _ = done() }() // nothing is left to write
-	g.Tell(fmt.Sprintf("vmnet: change %s is being undone: %v", now.ID, cause))
-	report, err := Rollback(ctx, l, now, h, g.Options, cause)
+	if !w.trying {
+		w.Tell(fmt.Sprintf("vmnet: change %s is being undone: %v", now.ID, cause))
+	}
+	report, err := Rollback(ctx, l, now, h, w.Options, cause)
+	failure, _ := errors.AsType[*Failure](err)
+	w.trying = failure != nil && failure.Transient && w.tries < tryTill
+	if w.trying {
+		w.tries++
+		w.next = uptime() + soon
+		if w.tries > soonTill {
+			w.next = uptime() + later
+		}
+		return true, nil
+	}
 	if report != nil {
-		g.Tell(fmt.Sprintf("vmnet: change %s: %s: %d of %d facts as before", now.ID, report.Result, report.Held, report.Facts))
+		w.Tell(fmt.Sprintf("vmnet: change %s: %s: %d of %d facts as before", now.ID, report.Result, report.Held, report.Facts))
 	}
 	return false, err
+}
+
+// overdue ends a process that holds the lock and hangs.
+func (w *vigil) overdue(err error, f *Follower) {
+	busy, ok := errors.AsType[*BusyError](err)
+	if !ok || f.offset != w.heard || w.since == 0 {
+		w.heard, w.since = f.offset, uptime()
+		return
+	}
+	holder := Process{PID: busy.Holder.PID, Start: busy.Holder.Start}
+	idle := uptime() - w.since
+	if holder != self() && holder.Alive() && (idle > hung || idle > stopped && holder.Stopped()) {
+		_ = kill(holder) // it is tried again
+	}
 }
 
 // announcer says what everybody must know, each thing once.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -227,8 +228,8 @@ func loadPlan(path string, b []byte) (*plan.Plan, error) {
 // fit refuses flags that contradict what is applied.
 func (o *applyFlags) fit(saved bool, path string) error {
 	if o.confirm != "" && o.confirm != "none" {
-		if d, err := time.ParseDuration(o.confirm); err != nil || d <= 0 {
-			return usage(fmt.Errorf("--confirm %s: want a time to wait, such as 120s or 5m, or none", o.confirm))
+		if d, err := time.ParseDuration(o.confirm); err != nil || d <= 0 || d > apply.MaxWait {
+			return usage(fmt.Errorf("--confirm %s: want a time to wait, such as 120s or 5m and at most %s, or none", o.confirm, apply.MaxWait))
 		}
 	}
 	switch {
@@ -245,8 +246,7 @@ func (o *applyFlags) fit(saved bool, path string) error {
 }
 
 func (a *app) lock(ctx context.Context, command string, timeout time.Duration) (*apply.Lock, error) {
-	h := apply.Holder{PID: os.Getpid(), Command: command, Since: time.Now()}
-	return apply.Acquire(ctx, a.dirs(), h, timeout)
+	return apply.Acquire(ctx, a.dirs(), apply.NewHolder(command), timeout)
 }
 
 // dirs is where vmnet keeps what is its own.
@@ -366,6 +366,7 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 		return err
 	}
 	defer func() { _ = h.Close() }()
+	noPause()
 	told := a.teller(a.view(a.err))
 	journal := lock.Journal(p.ID)
 	spawn := apply.Spawn{Args: a.watchdogArgs(journal.Path()), Lock: lock}
@@ -392,6 +393,9 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 	}
 	return a.applied(report, err, errView)
 }
+
+// noPause keeps a terminal from stopping this process (Ctrl-Z, output in the background) while the host is half changed.
+func noPause() { signal.Ignore(syscall.SIGTSTP, syscall.SIGTTOU) }
 
 // wait follows a change until somebody confirms it or it is taken back, unless it is left to the watchdog.
 func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, report *apply.Report, o *applyFlags) (*apply.Report, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -29,7 +30,9 @@ func (a *app) confirmCmd() *cobra.Command {
 		Use: "confirm [ID]", Short: "let a change stay, from a new login", Long: confirmHelp,
 		Example: "  vmnet confirm\n  vmnet confirm 7f3a --extend 5m",
 		Args:    cobra.MaximumNArgs(1),
-		RunE:    func(cmd *cobra.Command, args []string) error { return failed(a.confirm(cmd.Context(), args, &o)) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.documented(failed(a.confirm(cmd.Context(), args, &o, cmd.Flags().Changed("extend"))), *o.format)
+		},
 	}
 	f := cmd.Flags()
 	f.BoolVar(&o.fromHere, "from-this-session", false, "also from the login that made the change")
@@ -38,9 +41,9 @@ func (a *app) confirmCmd() *cobra.Command {
 	return cmd
 }
 
-func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags) error {
-	if o.extend < 0 {
-		return usage(fmt.Errorf("--extend %s: want a time to wait, such as 5m", o.extend))
+func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags, extend bool) error {
+	if extend && (o.extend <= 0 || o.extend > apply.MaxWait) {
+		return usage(fmt.Errorf("--extend %s: want a time to wait, such as 5m, and at most %s", o.extend, apply.MaxWait))
 	}
 	lock, err := a.lock(ctx, "vmnet confirm", 10*time.Second)
 	if err := first(unprivileged(err), err); err != nil {
@@ -51,13 +54,24 @@ func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags) error
 	if err != nil {
 		return err
 	}
-	if o.extend > 0 {
+	if extend {
 		if err := apply.Extend(lock, e, o.extend); err != nil {
 			return unconfirmed(err)
+		}
+		if *o.format == "json" {
+			a.wrote = true
+			return a.outJSON(view.ReportJSON(&apply.Report{
+				FormatVersion: apply.ReportVersion, PlanID: e.ID, Result: apply.Unconfirmed, Steps: []apply.StepResult{}, Deadline: time.Now().Add(o.extend),
+			}))
 		}
 		a.outText(fmt.Sprintf("Change %s is undone in %s unless somebody confirms it.\n", e.ID, o.extend))
 		return nil
 	}
+	if e.Unreadable() {
+		_, err := apply.Confirm(ctx, lock, e, nil, apply.Options{}, o.fromHere)
+		return unconfirmed(err)
+	}
+	noPause()
 	h, done, err := a.open(e.Plan.Desired)
 	if err != nil {
 		return err
@@ -101,6 +115,11 @@ func (a *app) underWay(args []string) (*apply.Entry, error) {
 		return nil, err
 	case len(open) == 0:
 		return nil, usage(fmt.Errorf("%w under way: vmnet history lists those that ended", apply.ErrNoChange))
+	}
+	for _, e := range slices.Backward(open) {
+		if !e.Unreadable() {
+			return e, nil
+		}
 	}
 	return open[len(open)-1], nil
 }

@@ -50,7 +50,7 @@ func (a *app) rollback(ctx context.Context, args []string, o *rollbackFlags) err
 	if err != nil {
 		return err
 	}
-	if e.Phase == apply.Ended && e.Result != apply.NeedsHuman {
+	if e.Phase == apply.Ended && e.Result != apply.NeedsHuman && !e.Unreadable() {
 		return usage(fmt.Errorf("change %s has ended (%s): to go back to an earlier configuration give vmnet rollback --to ID", e.ID, e.Result))
 	}
 	report, err := a.undo(ctx, lock, e, fmt.Errorf("asked for by %s", a.who(ctx).Text()))
@@ -64,9 +64,10 @@ func (a *app) rollback(ctx context.Context, args []string, o *rollbackFlags) err
 }
 
 func (a *app) undo(ctx context.Context, lock *apply.Lock, e *apply.Entry, cause error) (*apply.Report, error) {
-	if e.Plan == nil {
-		return nil, fmt.Errorf("roll back %s: %s", e.ID, e.Cause)
+	if e.Unreadable() {
+		return apply.Rollback(ctx, lock, e, nil, apply.Options{}, cause)
 	}
+	noPause()
 	h, done, err := a.open(e.Plan.Desired)
 	if err != nil {
 		return nil, err

@@ -44,6 +44,12 @@ func (p Process) Alive() bool {
 	return err == nil && s.Start == p.Start && s.state != 'Z' && s.state != 'X'
 }
 
+// Stopped tells whether the process runs no more until it is told to go on: by job control, or by a debugger (proc_pid_stat(5)).
+func (p Process) Stopped() bool {
+	s, err := New(Options{}).stat(p.PID)
+	return err == nil && s.Start == p.Start && (s.state == 'T' || s.state == 't')
+}
+
 // BootID is a random name of the time since the kernel was started (random(4), boot_id).
 func BootID() (string, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/random/boot_id")

@@ -150,6 +150,10 @@ func Notice(e *apply.Entry, o Options) string {
 		return ""
 	}
 	pg := &page{o: o}
+	if e.Unreadable() {
+		pg.para(0, yellow, fmt.Sprintf("note: the journal %s cannot be read (%s): whether that change was made is not known", e.Path, e.Cause))
+		return pg.String()
+	}
 	text := fmt.Sprintf("note: change %s of %s was left half done (%s, %s begun and not undone): vmnet rollback %s takes it back", e.ID, e.Who.Text(), e.Phase,
 		count(len(e.Remaining()), "step"), e.ID)
 	switch {

@@ -96,7 +96,11 @@ func Report(r *apply.Report, p *plan.Plan, o Options) string {
 		pg.para(0, bold, fmt.Sprintf("Rolled back: the host is as before, %d of %s.", r.Held, count(r.Facts, "fact")))
 		pg.facet(2, "cause", r.Error)
 	case apply.NeedsHuman:
-		pg.para(0, red, "The host needs a human: not everything could be taken back.")
+		if r.Confirmed {
+			pg.para(0, red, "Confirmed, and it stays; but not everything that should outlast a reboot was written. Plan again.")
+		} else {
+			pg.para(0, red, "The host needs a human: not everything could be taken back.")
+		}
 		pg.facet(2, "cause", r.Error)
 		pg.remains(r, p)
 	case apply.Refused, apply.Damaged:
