@@ -134,9 +134,9 @@ func (w *ebtWriter) device(t tested) bool {
 		return set(&w.in, ebtOption(t.not, "-i", name))
 	case "oifname":
 		return set(&w.out, ebtOption(t.not, "-o", name))
-	case "bri_iifname":
+	case "ibrname":
 		return set(&w.bridgeIn, ebtOption(t.not, "--logical-in", name))
-	case "bri_oifname":
+	case "obrname":
 		return set(&w.bridgeOut, ebtOption(t.not, "--logical-out", name))
 	}
 	return false
