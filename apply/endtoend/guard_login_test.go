@@ -2,9 +2,12 @@ package endtoend_test
 
 import (
 	"errors"
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
@@ -93,4 +96,53 @@ func TestGuardRelies(t *testing.T) {
 			b.Error("not stale though the session dies now")
 		}
 	})
+}
+
+// BenchmarkGuard plans 20 new networks with a session that is followed through every step, and without.
+func BenchmarkGuard(b *testing.B) {
+	const networks = 20
+	world.InNewHost(b, func() {
+		w, err := world.New(world.Spec{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer w.Close()
+		src, devices := manyNetworks(networks)
+		if err := makeDevices(devices); err != nil {
+			b.Fatal(err)
+		}
+		h, desired := benchHost(b, src)
+		defer h.Close()
+		live, err := h.Read(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		s := schema.Session{
+			Proto: "tcp", Own: true, Server: "sshd", Certain: true,
+			Local: netip.MustParseAddrPort("192.0.2.10:22"), Peer: netip.MustParseAddrPort("203.0.113.10:51532"),
+		}
+		took := func(sessions ...schema.Session) time.Duration {
+			start := cpu()
+			if _, err := plan.New(live, desired, plan.Options{ID: "bench", Sessions: sessions}); err != nil {
+				b.Fatal(err)
+			}
+			return cpu() - start
+		}
+		var with, without time.Duration
+		for b.Loop() {
+			without += took()
+			with += took(s)
+		}
+		b.ReportMetric(float64(with)/float64(without), "x-with-session")
+		b.ReportMetric(float64(without.Milliseconds())/float64(b.N), "plan-ms")
+	})
+}
+
+// cpu is the time this process has computed: other processes of the machine do not count.
+func cpu() time.Duration {
+	var r unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &r) != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
