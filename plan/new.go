@@ -132,10 +132,16 @@ func (h *healer) withRemedies(drafts []*draft) ([]*draft, error) {
 }
 
 // rehearse makes the whole program once more on the live state: a plan whose steps do not fit each other is a bug that
-// must show here, not on the host.
+// must show here, not on the host. Rules that are taken out learn their place at that moment, so that the inverse, in the
+// reverse order, puts each back exactly there.
 func (h *healer) rehearse(ordered []*draft) error {
 	s := h.r.live.Clone()
 	for _, d := range ordered {
+		if rule, ok := d.change.Before.(*schema.ForeignRule); ok && d.change.After == nil {
+			if there, ok := s.Get(rule.Ref()).(*schema.ForeignRule); ok {
+				d.change.Before = there
+			}
+		}
 		if err := sim.Do(s, d.change); err != nil {
 			return fmt.Errorf("rehearse %s: %w", d.change, err)
 		}
