@@ -113,7 +113,7 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 	}
 	if !unsure {
 		if first = r.host.Do(ctx, c.Inverse()); first == nil {
-			return nil
+			return r.settings(ctx, c)
 		}
 	}
 	live, err := r.host.Read(ctx)
@@ -121,7 +121,7 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 		return errors.Join(first, fmt.Errorf("read host: %w", err))
 	}
 	if holds(live, c.Ref, c.Before) { // by the kernel's or somebody else's doing, or never made
-		return nil
+		return r.settings(ctx, c)
 	}
 	have := live.Get(c.Ref)
 	want, err := schema.Revert(have, c)
@@ -137,7 +137,7 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 	if want == nil && c.After != nil && !schema.Equal(have, c.After) {
 		r.lost = append(r.lost, describe(c.Ref, c.After, have).String()+"; it went with what vmnet had made")
 	}
-	return nil
+	return r.settings(ctx, c)
 }
 
 // free refuses to take a link away that others have begun to use meanwhile: an address, a route, a port of theirs would go
