@@ -4,7 +4,7 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.1
 GOVULN   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 FUZZTIME = 10s
 
-.PHONY: demo build test lint fuzz bench oracle tools
+.PHONY: demo build test lint fuzz bench oracle torture tools
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/vmnet ./cmd/vmnet
@@ -69,3 +69,10 @@ FOUND    = $(CURDIR)/bin/found
 
 oracle: tools
 	go test ./plan/trace -run 'TestOracleFrames$$' -v -timeout 0 -oracle.frames.rulesets=$(RULESETS) -oracle.found=$(FOUND) $(if $(SEED),-oracle.seed=$(SEED))
+
+# A thousand random moments at which vmnet, its watchdog, its disk or its ground is taken away while it changes a random host.
+# The seed of each moment is printed with what failed: make torture SEED=... repeats it.
+MOMENTS = 1000
+
+torture: tools
+	TORTURE=$(MOMENTS) $(if $(SEED),TORTURE_SEED=$(SEED)) go test ./apply/torture -count=1 -v -timeout 0
