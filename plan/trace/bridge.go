@@ -81,7 +81,7 @@ func (r *sweep) bridged(br, port *device) bool {
 	}
 	p.in = port
 	r.hostIsAsked(l3, br, port, r.tag)
-	if !r.comesUp(br, l3, vid) || !r.bridgeHook(input) || !r.trackedAnew() {
+	if !r.copiesAlike(br) || !r.comesUp(br, l3, vid) || !r.bridgeHook(input) || !r.trackedAnew() {
 		return false
 	}
 	if !r.ingressHook(br) {
@@ -164,7 +164,7 @@ func (r *sweep) forwarding(br, port *device) bool {
 func (r *sweep) forHost(br, l3 *device) (up, known bool) {
 	p, w := &r.p, r.w
 	if p.framed {
-		return p.cast != unicast || w.ownMAC(br, macText(p.image.b[:6])), p.cast == unicast
+		return p.cast != unicast || w.ownMAC(br, macText(p.image.b[:6])), p.cast != toMany
 	}
 	if mac := r.f.DstMAC; mac != "" && p.half != "reply" {
 		return w.ownMAC(br, mac), true
@@ -298,40 +298,6 @@ func (r *sweep) bridgeForward(br, l3, port *device, vid uint16) bool {
 	r.guestAsks(l3, br, port, out, r.tag)
 	r.leftBy(br, br, out, vid)
 	return true
-}
-
-// confirms tells for which packets br_netfilter confirms a new connection before it goes up to the host: those that are not for
-// the host alone, of which there may be copies (br_nf_local_in in net/bridge/br_netfilter_hooks.c; Linux 6.8, and the stable
-// kernels of March 2024). No NAT rule changes a confirmed connection any more.
-func (r *sweep) confirms() bdd.Node {
-	p := &r.p
-	if p.ct == nil || p.state[bitNew] == bdd.False || p.kind.equal(r.x, []byte{unicast}) == bdd.True {
-		return bdd.False
-	}
-	others := r.x.Diff(r.pc, p.kind.equal(r.x, []byte{unicast}))
-	return r.x.Diff(r.x.And(others, r.x.And(p.has, p.state[bitNew])), p.ct.status(r.x, ipsConfirmed))
-}
-
-func (r *sweep) confirmEarly() {
-	if early := r.confirms(); early != bdd.False {
-		c := r.p.ct
-		c.setStatus(ipsConfirmed, r.x.Or(c.status(r.x, ipsConfirmed), early))
-	}
-}
-
-// trackedAnew is conntrack of the bridge at the end of its input hook (nf_ct_bridge_in in
-// net/bridge/netfilter/nf_conntrack_bridge.c): what is not for the host alone, and not confirmed yet, is let go, and looked
-// up anew by IP.
-func (r *sweep) trackedAnew() bool {
-	p := &r.p
-	if !r.w.bridgeTracks {
-		return true
-	}
-	if loose := r.confirms(); loose != bdd.False && r.holds(loose) {
-		p.ct, p.has, p.answer = nil, bdd.False, bdd.False
-		p.setState(-1)
-	}
-	return r.pc != bdd.False
 }
 
 // detours tells whether br_netfilter shows this frame to IP.

@@ -100,6 +100,13 @@ func (c *court) session(t *testing.T, kind trial, seed uint64, part, parts int) 
 }
 
 func (c *court) round(t *testing.T, g *generator, each int, about string, d *docket) error {
+	t.Helper()
+	return c.roundOf(t, g, about, d, func(m *gunsmith) []*shot { return m.shots(each) })
+}
+
+// roundOf judges shots through one ruleset.
+func (c *court) roundOf(t *testing.T, g *generator, about string, d *docket, shots func(*gunsmith) []*shot) error {
+	t.Helper()
 	settings := g.settings()
 	set, err := c.rules(g.mixed())
 	if err != nil && strings.Contains(err.Error(), "signal: aborted") { // a bug of nft's own
@@ -132,11 +139,11 @@ func (c *court) round(t *testing.T, g *generator, each int, about string, d *doc
 	m := newGunsmith(g, c, s)
 	m.wild = true
 	d.rulesets++
-	quarrels, open, err := c.judge(w, m.shots(each), set.picksPorts(), d)
+	quarrels, open, err := c.judge(w, shots(m), set.picksPorts(), d)
 	if err != nil {
 		return err
 	}
-	if !g.dark && !*noOpen && !set.picksPorts() { // a rule may look at a port that the kernel picks
+	if !g.dark && !*noOpen && !c.hostOnly && !set.picksPorts() { // a rule may look at a port that the kernel picks
 		quarrels = append(quarrels, open...)
 	}
 	if len(quarrels) > 0 {
@@ -201,7 +208,7 @@ func (c *court) still(ctx context.Context, set ruleset, q quarrel) (quarrel, boo
 	if err != nil {
 		return q, false
 	}
-	why := agree(sy, seen[q.shot.tag], set.picksPorts())
+	why := c.agrees(sy, seen[q.shot.tag], set.picksPorts())
 	return quarrel{q.shot, sy, seen[q.shot.tag], why}, why != ""
 }
 

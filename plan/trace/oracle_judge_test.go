@@ -182,7 +182,7 @@ func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (ou
 			open = append(open, quarrel{s, sy, seen[s.tag], "vmnet does not know"})
 			continue
 		}
-		if agree(sy, seen[s.tag], loose) == "" {
+		if c.agrees(sy, seen[s.tag], loose) == "" {
 			continue
 		}
 		d.again++
@@ -211,7 +211,7 @@ func (c *court) insist(s *shot, sy saying, loose bool) (*quarrel, error) {
 		if err != nil {
 			return nil, err
 		}
-		why := agree(sy, seen[s.tag], loose)
+		why := c.agrees(sy, seen[s.tag], loose)
 		if why == "" {
 			return nil, nil
 		}

@@ -94,7 +94,7 @@ func (c *court) regress(t *testing.T, file string) error {
 				got = k.want
 			}
 		}
-		why := agree(sy, seen[k.shot.tag], k.set.picksPorts())
+		why := c.agrees(sy, seen[k.shot.tag], k.set.picksPorts())
 		if got == k.want && why == "" && (sy.verdict == trace.Depends) == k.depends {
 			return nil
 		}

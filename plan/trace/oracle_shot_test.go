@@ -18,6 +18,7 @@ type gunsmith struct {
 	rules []wish
 	used  map[string]bool
 	wild  bool // whatever a header can say, not only what a sane sender would
+	late  func(*draft)
 }
 
 // wish is what one rule wants to see: bytes of headers, and the protocol.
@@ -159,6 +160,9 @@ func (m *gunsmith) shots(n int) []*shot {
 		}
 		m.c.seq++
 		s := &shot{from: d.from, tag: m.c.seq & 0xffffff}
+		if m.late != nil {
+			m.late(d)
+		}
 		s.frame = d.frame(s.tag)
 		if key := connection(s.frame[14:]); key != "" {
 			if m.used[key] {

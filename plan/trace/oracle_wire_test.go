@@ -24,6 +24,8 @@ type court struct {
 	dir   string   // for the files of rules
 	ear   []rawEar // the host's sockets: what passed its input hook
 	send6 int      // of the host, with a header of our own
+	// hostOnly leaves out what others than the host get.
+	hostOnly bool
 
 	buf []byte
 	// seq numbers shots, so that none is mistaken for one of another ruleset.

@@ -24,6 +24,7 @@ const (
 // Protocol numbers (protocols(5)).
 const (
 	protoICMP   = 1
+	protoIGMP   = 2
 	protoTCP    = 6
 	protoUDP    = 17
 	protoDCCP   = 33

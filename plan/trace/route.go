@@ -258,21 +258,23 @@ func (r *sweep) routeIn(in *device) (res way, local, ok bool) {
 	if why := martian4(src, dst, in); why != "" {
 		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), why, "martian")
 	}
-	if dst == broadcast || dst == multicast {
-		return way{kind: "broadcast", dev: in}, true, true
+	if dst == broadcast || dst == multicast || src == zero && dst == zero {
+		return way{kind: "broadcast", dev: in}, true, r.validMany(in, src, dst)
 	}
 	res, ok = r.decide(question{src: p.src(), dst: p.dst(), in: in, mark: p.mark})
 	if !ok {
 		return res, false, false
 	}
 	switch res.kind {
-	case "local", "broadcast", "anycast":
-		return res, true, r.validSource(in, nil, src)
+	case "broadcast":
+		return res, true, r.validMany(in, src, dst)
+	case "local", "anycast":
+		return res, true, r.validSource(in, nil, src, p.dst())
 	case "unicast":
 	default:
 		return res, false, r.noRoute(res)
 	}
-	if !r.forwards(in) || !r.validSource(in, res.dev, src) {
+	if !r.forwards(in) || !r.validSource(in, res.dev, src, p.dst()) {
 		return res, false, false
 	}
 	return res, false, true
@@ -348,8 +350,23 @@ func (r *sweep) forwards(in *device) bool {
 	return r.unmodelled("route", schema.SysctlRef(key), key+" is not known")
 }
 
-// validSource is fib_validate_source: rp_filter, and no packet from outside with an address of our own.
-func (r *sweep) validSource(in, out *device, src class) bool {
+// validMany looks at the source of a packet for many (ip_route_input_slow's brd_input, ip_mc_validate_source).
+func (r *sweep) validMany(in *device, src, dst class) bool {
+	if dst == multicast && (src == zero || src == zeroBlock) && r.p.proto != protoIGMP {
+		far := r.x.Not(r.p.dst().in(r.x, localMulticast))
+		if !r.blockIf(far, CodeMartian, "route", schema.LinkRef(in.name), func() string { return "the source is in 0.0.0.0/8" }, "martian") {
+			return false
+		}
+	}
+	return r.validSource(in, nil, src, newCells(4))
+}
+
+// localMulticast is what no router leads on (RFC 5771, section 4).
+var localMulticast = netip.MustParsePrefix("224.0.0.0/24")
+
+// validSource is fib_validate_source: rp_filter, and no packet from outside with an address of our own. The way back is that
+// of an answer from one address of the host.
+func (r *sweep) validSource(in, out *device, src class, from cells) bool {
 	p := &r.p
 	if (src == zero || src == zeroBlock) && out == nil || in == r.w.lo {
 		return true
@@ -362,7 +379,7 @@ func (r *sweep) validSource(in, out *device, src class) bool {
 		}
 		return r.block(CodeMartian, "route", schema.LinkRef(in.name), r.text(p.src())+" is an address of this host", "martian")
 	}
-	q := question{src: p.dst(), dst: p.src(), in: r.w.lo}
+	q := question{src: from, dst: p.src(), in: r.w.lo}
 	if out != nil {
 		q.in = out
 	}
