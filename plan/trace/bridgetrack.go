@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -47,21 +48,35 @@ func (r *sweep) copiesAlike(br *device) bool {
 	if p.cast == unicast || p.ct == nil || p.state[bitNew] == bdd.False {
 		return true
 	}
-	in, h := p.in, r.hook
-	defer func() { p.in, p.out, r.hook = in, nil, h }()
-	for _, at := range []hook{prerouting, input, postrouting} {
-		if at == prerouting && r.preDone {
-			continue
-		}
-		r.hook, p.in, p.out = at, br, nil
-		if at == postrouting {
-			p.in, p.out = nil, br
-		}
-		for _, e := range slices.Concat(r.w.nat[family(p.v6)][at]...) {
-			if r.wouldAct(e.base) {
-				return r.unmodelled("nat", e.base.c.t.ref, "NAT of the copies of a frame for many that "+br.name+" sends out")
-			}
+	in, h, phys := p.in, r.hook, r.physOut
+	r.hook, p.in, p.out = input, br, nil
+	acts := r.wouldMap()
+	if !r.preDone && acts == nil {
+		r.hook = prerouting
+		acts = r.wouldMap()
+	}
+	r.hook, p.in, p.out = postrouting, nil, br
+	for _, name := range slices.Sorted(maps.Keys(r.w.devices)) {
+		if d := r.w.devices[name]; acts == nil && d.master == br && d != p.physIn {
+			r.physOut = d
+			acts = r.wouldMap()
 		}
 	}
-	return true
+	p.in, p.out, r.hook, r.physOut = in, nil, h, phys
+	return acts == nil || r.unmodelled("nat", acts.c.t.ref, "NAT of the copies of a frame for many that "+br.name+" sends out")
+}
+
+// wouldMap finds a chain of type nat that could act on a packet at this hook: on its copies, where rules on the way there
+// write into packets, any that has rules.
+func (r *sweep) wouldMap() *base {
+	f := family(r.p.v6)
+	rewritten := r.hook == postrouting && slices.ContainsFunc([][][]entry{r.w.bridge[forward], r.w.bridge[postrouting], r.w.groups[f][forward], r.w.groups[f][postrouting]}, func(gs [][]entry) bool {
+		return slices.ContainsFunc(slices.Concat(gs...), func(e entry) bool { return e.base != nil && e.base.c.writes })
+	})
+	for _, e := range slices.Concat(r.w.nat[f][r.hook]...) {
+		if rewritten && len(e.base.c.c.Rules) > 0 || r.wouldAct(e.base) {
+			return e.base
+		}
+	}
+	return nil
 }

@@ -59,10 +59,10 @@ func (m *gunsmith) toAll(d *draft) {
 	}
 }
 
-// agrees is agree; where only the host counts, copies that a bridge floods do not.
+// agrees is agree; where only the host counts, copies that a bridge floods do not, nor what their senders are told.
 func (c *court) agrees(s saying, g *sight, loose bool) string {
 	if c.hostOnly && g != nil && (s.verdict == trace.Block || s.at == "h") && !strings.Contains(g.at, "h") {
-		g = &sight{told: g.told}
+		g = nil
 	}
 	return agree(s, g, loose)
 }
