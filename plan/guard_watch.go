@@ -158,9 +158,22 @@ func standing(st *stage, f trace.Flow, link string, known bool) sight {
 	if known || out.verdict != trace.Pass {
 		return out
 	}
+	if f.Proto == "tcp" && w.Tracks(f.Dst.Is6()) && strictTCP(st.state) {
+		const why = "conntrack did not see this connection begin, and " + tcpLoose + " is 0: its packets are invalid to it"
+		return sight{verdict: trace.Depends, key: why, why: why, via: out.via}
+	}
 	if again := seen(st, w.PickedUp(f)); again.verdict != trace.Pass {
 		why := "conntrack did not see this connection begin: as a new one, " + again.why
 		return sight{verdict: trace.Depends, key: why, why: why, via: out.via}
 	}
 	return out
+}
+
+// tcpLoose is the setting that lets conntrack take up connections in their midst; it is on unless somebody set it to 0
+// (Documentation/networking/nf_conntrack-sysctl.rst).
+const tcpLoose = "net.netfilter.nf_conntrack_tcp_loose"
+
+func strictTCP(s *schema.State) bool {
+	o, ok := s.Get(schema.SysctlRef(tcpLoose)).(*schema.Sysctl)
+	return ok && o.Value == "0"
 }

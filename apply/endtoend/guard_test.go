@@ -95,6 +95,7 @@ func verdict(all []plan.Guarded, kind string) *plan.Guarded {
 // what becomes of a living connection and of a new one.
 func TestGuardAgreesWithTheKernel(t *testing.T) {
 	const tracked = `nft 'table inet f { chain in { type filter hook input priority 0; policy drop; ct state established accept; tcp dport 22 accept; icmp type echo-request accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept; }; }'`
+	const strange = `nft 'table inet f { chain in { type filter hook input priority 0; ct state invalid drop; ct state established accept; tcp dport 22 accept; }; }'`
 	for name, c := range map[string]struct {
 		before, fault  string
 		session, login string
@@ -122,6 +123,8 @@ func TestGuardAgreesWithTheKernel(t *testing.T) {
 		"the link goes down":                {"", "ip link set eno1 down", "cut", "cut", false},
 		"the NIC becomes a bare port":       {"ip link add br9 type bridge; ip link set br9 up", "ip link set eno1 master br9", "depends", "depends", false},
 		"another link goes down":            {"ip link add d0 type veth peer name d1; ip link set d1 up; ip link set d0 up; ip addr add 198.18.0.1/24 dev d0", "ip link set d0 down", "survives", "survives", false},
+		"conntrack begins to look":          {"", strange, "survives", "survives", false},
+		"it begins, and is strict":          {"echo 0 > /proc/sys/net/netfilter/nf_conntrack_tcp_loose", strange, "depends", "survives", false},
 		"an address more":                   {"", "ip addr add 192.0.2.200/24 dev eno1", "survives", "survives", false},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -55,6 +55,7 @@ func standardKeys() []string {
 		"net.ipv4.icmp_echo_ignore_all",
 		"net.ipv4.ip_local_port_range",
 		"net.netfilter.nf_conntrack_max",
+		"net.netfilter.nf_conntrack_tcp_loose",
 		"net.bridge.bridge-nf-call-iptables",
 		"net.bridge.bridge-nf-call-ip6tables",
 		"net.bridge.bridge-nf-call-arptables",
