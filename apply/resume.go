@@ -80,12 +80,10 @@ func (r *run) forget(ctx context.Context, cause error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.UndoTimeout)
 	defer cancel()
 	r.report.Error, r.report.Result = cause.Error(), Rebooted
-	for _, m := range slices.Backward(r.made) {
-		r.undo(ctx, m)
-	}
+	transient := r.undoAll(ctx)
 	if r.report.Count(StepRemained) > 0 {
 		r.report.Result, r.report.Journal = NeedsHuman, r.journal.Path()
-		return errors.Join(&Failure{Outcome: ErrNeedsHuman, Cause: cause}, r.journal.end(r.report))
+		return errors.Join(&Failure{Outcome: ErrNeedsHuman, Cause: cause, Transient: transient}, r.journal.end(r.report))
 	}
 	return r.journal.end(r.report)
 }
