@@ -2,8 +2,11 @@ package plan
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 
 	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
@@ -82,9 +85,49 @@ func (h *healer) foreseen(checks []Check) {
 
 func (h *healer) judgeAll(s *schema.State, rely bool) []CheckResult {
 	w := h.walk(s)
+	qs := make([][]trace.Query, len(h.r.Goals))
+	left := make([]string, len(h.r.Goals))
+	for i := range h.r.Goals {
+		h.skipped = nil
+		qs[i] = h.queries(s, &h.r.Goals[i])
+		left[i] = h.notAsked()
+	}
+	fates := make([][][]trace.Result, len(h.r.Goals))
+	inParallel(len(qs), func(i int) { fates[i] = fatesOf(w, &h.r.Goals[i], qs[i]) })
 	out := make([]CheckResult, len(h.r.Goals))
 	for i := range h.r.Goals {
-		out[i] = h.judge(w, s, &h.r.Goals[i], rely)
+		out[i] = h.judge(&h.r.Goals[i], fates[i], left[i], rely)
+	}
+	return out
+}
+
+// inParallel calls do for 0 to n-1 on all processors.
+func inParallel(n int, do func(i int)) {
+	var next atomic.Int64
+	var all sync.WaitGroup
+	for range min(n, runtime.GOMAXPROCS(0)) {
+		all.Go(func() {
+			for i := next.Add(1) - 1; i < int64(n); i = next.Add(1) - 1 {
+				do(int(i))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// fatesOf gives, for each question of a goal, a packet of each fate.
+func fatesOf(w *trace.Walker, g *schema.Goal, qs []trace.Query) [][]trace.Result {
+	out := make([][]trace.Result, len(qs))
+	for i, q := range qs {
+		if !g.Allow {
+			if res, ok := w.Barred(q); ok {
+				out[i] = []trace.Result{res}
+				continue
+			}
+		}
+		for _, part := range w.Judge(q).Parts {
+			out[i] = append(out[i], part.Witness)
+		}
 	}
 	return out
 }
@@ -103,7 +146,7 @@ func (h *healer) healGoal(g *schema.Goal) error {
 // healFlow heals the first part of a goal that can be.
 func (h *healer) healFlow(w *trace.Walker, g *schema.Goal) (bool, error) {
 	for _, q := range h.queries(h.state, g) {
-		for _, part := range w.Ask(q).Parts {
+		for _, part := range w.Judge(q).Parts {
 			if part.Verdict == trace.Pass {
 				continue
 			}
@@ -116,18 +159,14 @@ func (h *healer) healFlow(w *trace.Walker, g *schema.Goal) (bool, error) {
 	return false, nil
 }
 
-// judge says how a goal fares in a state.
-func (h *healer) judge(w *trace.Walker, s *schema.State, g *schema.Goal, rely bool) CheckResult {
-	h.skipped = nil
-	qs := h.queries(s, g)
-	left := h.notAsked()
-	if len(qs) == 0 {
+// judge says how a goal fares, given the fates of packets of each question it puts, and whom they left out.
+func (h *healer) judge(g *schema.Goal, fates [][]trace.Result, left string, rely bool) CheckResult {
+	if len(fates) == 0 {
 		return CheckResult{Status: "unknown", Why: "no device or address is known for " + h.vague(g)}
 	}
 	var bad, open []trace.Result
-	for _, q := range qs {
-		for _, part := range w.Ask(q).Parts {
-			res := part.Witness
+	for _, results := range fates {
+		for _, res := range results {
 			if rely {
 				h.rely(res)
 			}

@@ -144,7 +144,7 @@ func (h *healer) savedBreaks(family string, lines []savedRule) map[int][]string 
 			continue
 		}
 		for _, q := range h.queries(state, g) {
-			for _, part := range w.Ask(q).Parts {
+			for _, part := range w.Judge(q).Parts {
 				d := part.Witness.Decider
 				if part.Verdict == trace.Block && d != nil && d.Ref == t.Ref() && d.Rule >= 0 {
 					n := at[d.Chain][d.Rule]

@@ -237,36 +237,18 @@ func (s *Space) Restrict(a Node, v int, value bool) Node {
 	return is
 }
 
-// Exists is true where a can be made true by a choice of the variables for which quantify says true.
+// Exists is true where a can be made true by a choice of the variables for which quantify says true. It is asked about the
+// variables of a only: there may be many thousands of others.
 func (s *Space) Exists(a Node, quantify func(v int) bool) Node {
-	q := quantifier{s: s, over: make([]bool, s.vars)}
-	for v := range q.over {
-		if q.over[v] = quantify(v); q.over[v] {
-			q.last = int32(v)
-			q.any = true
-		}
-	}
-	if !q.any {
-		return a
-	}
 	s.round++ // results kept from other calls were for other variables
-	return q.exists(a)
+	return s.exists(a, quantify)
 }
 
-// quantifier is one call of Exists.
-type quantifier struct {
-	s    *Space
-	over []bool
-	any  bool
-	last int32 // the deepest variable that goes
-}
-
-func (q *quantifier) exists(a Node) Node {
-	s := q.s
-	n := s.nodes[a]
-	if n.level > q.last { // the constants among them
+func (s *Space) exists(a Node, quantify func(v int) bool) Node {
+	if a <= True {
 		return a
 	}
+	n := s.nodes[a]
 	h := hash(Node(opExists), a, s.round)
 	if e := s.slot(h); e.c == Node(opExists) && e.a == a && e.b == s.round {
 		return e.is
@@ -274,13 +256,13 @@ func (q *quantifier) exists(a Node) Node {
 	if s.err != nil {
 		return False
 	}
-	is := q.exists(n.lo)
-	if q.over[n.level] {
+	is := s.exists(n.lo, quantify)
+	if quantify(int(n.level)) {
 		if is != True {
-			is = s.Or(is, q.exists(n.hi))
+			is = s.Or(is, s.exists(n.hi, quantify))
 		}
 	} else {
-		is = s.make(n.level, is, q.exists(n.hi))
+		is = s.make(n.level, is, s.exists(n.hi, quantify))
 	}
 	*s.slot(h) = entry{Node(opExists), a, s.round, is}
 	return is

@@ -41,7 +41,6 @@ type Space struct {
 	memo  []entry // results of operations on two functions: a power of two; a later one takes the place of an earlier one
 	ites  []entry // results of Ite
 	max   int
-	vars  int // variables seen: their numbers are below
 	round Node
 	err   error
 }
@@ -71,7 +70,7 @@ func (s *Space) Reset() {
 	s.nodes = append(s.nodes[:0], node{level: leaf, lo: False, hi: False}, node{level: leaf, lo: True, hi: True})
 	s.table = sized(s.table, smallTable)
 	s.memo, s.ites = sized(s.memo, smallCache), sized(s.ites, smallCache)
-	s.vars, s.round, s.err = 0, 0, nil
+	s.round, s.err = 0, nil
 }
 
 // sized gives n zero elements, in the memory of old where it suffices.
@@ -86,9 +85,6 @@ func sized[T any](old []T, n int) []T {
 
 // Var is the function that is true where variable i is. Variables are numbered from 0, and 0 is tested first.
 func (s *Space) Var(i int) Node {
-	if i >= s.vars {
-		s.vars = i + 1
-	}
 	return s.make(int32(i), False, True)
 }
 

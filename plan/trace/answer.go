@@ -27,11 +27,16 @@ const mostParts = 12
 //
 // What of a packet a Query does not say (its TTL, its length) counts as anything: a packet passes when it does so whatever
 // they are, else it depends.
-func (w *Walker) Ask(q Query) Answer {
+func (w *Walker) Ask(q Query) Answer { return w.answer(q, true) }
+
+// Judge is Ask without the words: Packets of the Parts is "".
+func (w *Walker) Judge(q Query) Answer { return w.answer(q, false) }
+
+func (w *Walker) answer(q Query, told bool) Answer {
 	var all []Answer
 	spoken := w.spoken(&q)
 	for i := range spoken {
-		a := w.ask(&spoken[i])
+		a := w.ask(&spoken[i], told)
 		for k := range a.Parts {
 			a.Parts[k].Share /= float64(len(spoken))
 		}
@@ -114,15 +119,16 @@ type asking struct {
 	self         bdd.Node
 	src, dst     cells
 	dport, sport cells
+	told         bool // in words too
 }
 
-func (w *Walker) ask(s *speech) Answer {
+func (w *Walker) ask(s *speech, told bool) Answer {
 	r := w.sweep()
 	defer w.pool.Put(r)
-	a := &asking{speech: s, r: r}
+	a := &asking{speech: s, r: r, told: told}
 	a.follow()
 	if r.x.Err() != nil {
-		r.x.Reset()
+		r.forget()
 		return a.unanswered("too large to decide")
 	}
 	if a.whole == bdd.False && len(r.log.fates) == 0 {
@@ -133,7 +139,7 @@ func (w *Walker) ask(s *speech) Answer {
 	}
 	out := a.answer()
 	if r.x.Err() != nil {
-		r.x.Reset()
+		r.forget()
 		return a.unanswered("too large to decide")
 	}
 	return out
@@ -197,10 +203,13 @@ func (a *asking) fill(p *parcel, pc bdd.Node) bdd.Node {
 	return pc
 }
 
-// comparable tells whether few bits of the addresses are open.
+// comparable tells whether few bits of the addresses are open, and none that is not tells them apart.
 func (a *asking) comparable() bool {
 	n := 0
 	for i := range a.src.unk {
+		if (a.src.b[i]^a.dst.b[i])&^(a.src.unk[i]|a.dst.unk[i]) != 0 {
+			return false
+		}
 		n += bits.OnesCount8(a.src.unk[i] & a.dst.unk[i])
 	}
 	return n <= 12
@@ -229,6 +238,13 @@ func (a *asking) port(c cells, first int, in []schema.PortRange, pc bdd.Node) bd
 		return pc
 	}
 	c.freeAll(first)
+	lowest, highest := uint16(0xffff), uint16(0)
+	for _, x := range in {
+		lowest, highest = min(lowest, x.First), max(highest, x.Last)
+	}
+	for i := range bits.LeadingZeros16(lowest ^ highest) { // what they share is constant, so that a rule about others costs nothing
+		c.setBit(i, boolean(lowest>>(15-i)&1 != 0))
+	}
 	f := bdd.False
 	for _, x := range in {
 		f = a.r.x.Or(f, c.within(a.r.x, binary.BigEndian.AppendUint16(nil, x.First), binary.BigEndian.AppendUint16(nil, x.Last)))
@@ -251,26 +267,39 @@ func (a *asking) address(c cells, s side, pc bdd.Node) bdd.Node {
 		return pc
 	}
 	c.freeAll(s.first)
-	in := a.given(c, set)
-	switch {
-	case len(set) == 0:
-		in = a.beyond(c, s)
-	case s.routed:
-		in = r.x.And(in, a.beyond(c, s))
+	in := a.given(c, set) // it makes bits of c constants, too
+	k := addressesOf(s, c.len() == 16)
+	f, ok := r.ends[k]
+	if !ok {
+		switch {
+		case len(set) == 0:
+			in = a.beyond(c, s)
+		case s.routed:
+			in = r.x.And(in, a.beyond(c, s))
+		}
+		f = a.theirs(c, in, len(set) == 0)
+		if len(r.unknowns) == 0 { // what nobody can foresee (one of several hops) is another's in the next question
+			r.ends[k] = f
+		}
 	}
-	pc = r.x.And(pc, in)
+	return r.x.And(pc, f)
+}
+
+// theirs leaves of addresses those that somebody else than the host can have. Link-local ones are meant where they are named
+// only: elsewhere they are another's.
+func (a *asking) theirs(c cells, in bdd.Node, open bool) bdd.Node {
+	r := a.r
 	special := func(p netip.Addr) bool {
 		k := classOf(p)
-		// Link-local addresses are meant where they are named only: elsewhere they are somebody else's.
-		return k != plain && (k != linkLocal || len(set) == 0) || r.w.addrType(p, nil) != ""
+		return k != plain && (k != linkLocal || open) || r.w.addrType(p, nil) != ""
 	}
 	ours := bdd.False
-	for _, o := range byAddress(r, pc, c, byLength(slices.Concat(classes, r.w.fib[family(c.len() == 16)].localPrefixes())), special) {
+	for _, o := range byAddress(r, in, c, byLength(slices.Concat(classes, r.w.fib[family(c.len() == 16)].localPrefixes())), special) {
 		if o.k {
 			ours = r.x.Or(ours, o.cond)
 		}
 	}
-	return r.x.Diff(pc, ours)
+	return r.x.Diff(in, ours)
 }
 
 // given is a set of addresses as it is asked about. What its prefixes share is made constant, so that a rule about other
@@ -426,7 +455,9 @@ func (a *asking) answer() Answer {
 	pass, blocked, unclear, by, order := a.sorted()
 	share := make(map[deciding]float64, len(order))
 	for _, k := range order {
-		share[k] = x.Share(by[k])
+		if len(order) > 1 {
+			share[k] = x.Share(by[k])
+		}
 	}
 	slices.SortStableFunc(order, func(k, l deciding) int { return -cmp.Compare(share[k], share[l]) })
 	var out Answer
@@ -475,7 +506,13 @@ func (a *asking) answer() Answer {
 func (a *asking) part(v Verdict, set bdd.Node) Part {
 	x := a.r.x
 	f := a.witness(set)
-	p := Part{Verdict: v, Packets: a.words(set), Witness: a.r.w.Walk(f), Share: x.Share(set) / x.Share(a.whole)}
+	p := Part{Verdict: v, Witness: a.r.w.Walk(f), Share: 1}
+	if set != a.whole {
+		p.Share = x.Share(set) / x.Share(a.whole)
+	}
+	if a.told {
+		p.Packets = a.words(set)
+	}
 	if p.Witness.Verdict != v { // the two must agree; where they do not, nothing is sure
 		p.Verdict = Depends
 	}

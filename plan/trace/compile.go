@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -29,7 +30,11 @@ type chain struct {
 	// at (marks, tracking, bytes of the packet), or looks at such.
 	writes, reads bool
 	drops         bool // a rule can end the packet
-	visited       bool
+	// rewrites says that one of them writes into packets, or does with them what nobody can foresee.
+	rewrites bool
+	visited  bool
+	indexing sync.Once
+	index    *index // once asked for
 }
 
 type rule struct {
@@ -170,6 +175,7 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 		for _, alternative := range o.any {
 			c.spreadOps(root, alternative)
 		}
+		root.rewrites = root.rewrites || slices.Contains([]opcode{opPayloadW, opHops, opUnmodelled}, o.code)
 		switch o.code {
 		case opMetaSet, opCTSet, opPayloadW, opNotrack, opHops, opBlurMark:
 			root.writes = true

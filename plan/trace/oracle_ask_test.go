@@ -60,7 +60,7 @@ func askRound(t *testing.T, b *bed, g *generator, about string, tally map[string
 	if err != nil {
 		return err
 	}
-	w := trace.New(s).Acquainted()
+	w := trace.New(s).Acquainted().Indexed()
 	for range 4 {
 		q, members := g.query(b, 12)
 		if why := b.tryAnswer(t, w, q, members, tally); why != "" {
@@ -81,6 +81,12 @@ func (b *bed) tryAnswer(t *testing.T, w *trace.Walker, q trace.Query, members []
 	t.Helper()
 	a := w.Ask(q)
 	tally["asked "+string(a.Verdict)]++
+	if _, barred := w.Barred(q); barred {
+		tally["barred"]++
+		if a.Verdict != trace.Block {
+			return fmt.Sprintf("%+v: is said to be barred, and %s", q, a.Verdict)
+		}
+	}
 	fates, share := map[trace.Verdict]bool{}, 0.0
 	for _, p := range a.Parts {
 		fates[p.Verdict] = true

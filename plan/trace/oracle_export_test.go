@@ -9,3 +9,13 @@ func (w *Walker) Acquainted() *Walker {
 	w.acquainted = true
 	return w
 }
+
+// Indexed gives every chain an index of all fields that it can have, however short it is.
+func (w *Walker) Indexed() *Walker {
+	for _, t := range w.tables {
+		for _, c := range t.list {
+			c.indexing.Do(func() { c.index = c.indexFrom(1, 1) })
+		}
+	}
+	return w
+}

@@ -135,7 +135,7 @@ func (c *court) roundOf(t *testing.T, g *generator, about string, d *docket, sho
 	if err != nil {
 		return err
 	}
-	w := trace.New(s).Acquainted()
+	w := trace.New(s).Acquainted().Indexed()
 	m := newGunsmith(g, c, s)
 	m.wild = true
 	d.rulesets++
@@ -199,7 +199,7 @@ func (c *court) still(ctx context.Context, set ruleset, q quarrel) (quarrel, boo
 	if err != nil {
 		return q, false
 	}
-	sy := sayingOf(trace.New(s).Acquainted().Frame(c.device(q.shot), q.shot.frame))
+	sy := sayingOf(trace.New(s).Acquainted().Indexed().Frame(c.device(q.shot), q.shot.frame))
 	if q.say.verdict == trace.Depends {
 		seen, err := c.fire([]*shot{q.shot}, 8)
 		return quarrel{q.shot, sy, seen[q.shot.tag], q.why}, err == nil && sy.verdict == trace.Depends

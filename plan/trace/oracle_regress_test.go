@@ -81,7 +81,7 @@ func (c *court) regress(t *testing.T, file string) error {
 	if err != nil {
 		return err
 	}
-	w := trace.New(s).Acquainted()
+	w := trace.New(s).Acquainted().Indexed()
 	sy := sayingOf(w.Frame(c.device(&k.shot), k.shot.frame))
 	for _, patience := range []int{4, 40, 200} {
 		seen, err := c.fire([]*shot{&k.shot}, patience)

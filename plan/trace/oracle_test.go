@@ -105,7 +105,7 @@ func oracleRound(t *testing.T, b *bed, g *generator, about string, tally map[str
 		t.Fatal(err)
 	}
 	probes := g.probes(b, *oraclePacks)
-	wrong, results, got, err := b.judge(trace.New(s).Acquainted(), probes)
+	wrong, results, got, err := b.judge(trace.New(s).Acquainted().Indexed(), probes)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -37,6 +37,7 @@ type sweep struct {
 	used     map[slotKey][]bdd.Node
 	members  map[memberKey]bdd.Node
 	name     func(*op) any
+	ends     map[addresses]bdd.Node // kept from question to question, as long as x is
 
 	log *journal
 	// onEnd, when set, is told of packets whose way ends, instead of log.
@@ -136,7 +137,8 @@ func (r *sweep) chain(b *base, c *chain, pc bdd.Node) (back bdd.Node) {
 		return bdd.False
 	}
 	r.within = append(r.within, c)
-	for i := range c.rules {
+	may := r.mayMatch(c)
+	for i := may.next(0); i < len(c.rules); i = may.next(i + 1) {
 		if r.steps--; r.steps < 0 {
 			r.giveUp(place{b, c, i}, pc, "too many rules to follow")
 			pc = bdd.False

@@ -253,8 +253,9 @@ func (w *Walker) sweep() *sweep {
 		switch {
 		case r.x.Size() > dropNodes:
 			r.x.Space = bdd.New(maxNodes)
+			clear(r.ends)
 		case r.x.Size() > keepNodes || r.x.Err() != nil:
-			r.x.Reset()
+			r.forget()
 		}
 		clear(r.unknowns)
 		clear(r.softs)
@@ -267,10 +268,16 @@ func (w *Walker) sweep() *sweep {
 	return r
 }
 
+// forget empties the space.
+func (r *sweep) forget() {
+	r.x.Reset()
+	clear(r.ends)
+}
+
 func newSweep(w *Walker, x *space) *sweep {
 	return &sweep{
 		w: w, x: x, g: newCells(regBytes), log: &journal{}, steps: maxSteps, nextSoft: varSoft,
-		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}, known: map[acquainted]int{},
+		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}, known: map[acquainted]int{}, ends: map[addresses]bdd.Node{},
 		sent: newCells(tupleLen), reached: newCells(tupleLen), gate: newCells(16), t1: newCells(tupleLen), t2: newCells(tupleLen),
 	}
 }
@@ -351,7 +358,7 @@ func (r *sweep) walk(o opening) Result {
 	if r.x.Err() != nil {
 		r.log.clear()
 		r.log.on = true
-		r.x.Reset()
+		r.forget()
 		r.pc, r.p = bdd.True, parcel{half: "request"} // what it held is forgotten too
 		r.over(Depends, station{stage: "local", rule: -1, text: "too large to decide", action: "depends: too large to decide"})
 	}

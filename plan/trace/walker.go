@@ -54,6 +54,10 @@ type Walker struct {
 	// looksAtMACs says that some rule does.
 	looksAtMACs bool
 	pool        sync.Pool // of *sweep
+	// borders says by border whether it is closed, untouched by addresses whether NAT lets them be.
+	borders, untouched sync.Map
+	// rewrites says that some rule writes into packets, or does with them what nobody can foresee.
+	rewrites bool
 	// contents name the expressions nobody can foresee, made when first asked for.
 	contents    sync.Once
 	contentList map[*op]content
@@ -118,6 +122,7 @@ func build(s *schema.State, ready map[*schema.Table]*table) *Walker {
 		}
 		w.tables = append(w.tables, ct)
 		w.looksAtMACs = w.looksAtMACs || ct.looksAtMACs
+		w.rewrites = w.rewrites || slices.ContainsFunc(ct.list, func(c *chain) bool { return c.rewrites })
 	}
 	w.hookChains()
 	return w
