@@ -199,6 +199,7 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 		}
 		if o.set != nil {
 			root.drops = root.drops || o.set.vmap
+			root.rewrites = root.rewrites || o.set.queues
 			for _, v := range o.set.targets {
 				v.spread(root)
 			}
@@ -507,6 +508,7 @@ type set struct {
 	all     int   // the catch-all element, -1 for none
 	vmap    bool
 	dynamic bool
+	queues  bool // a verdict map that leads to a program
 	// targets are the chains a verdict map leads to; elemChain the one of each element.
 	targets   []*chain
 	elemChain []*chain
@@ -540,7 +542,7 @@ func compileSet(t *table, s *schema.Set) *set {
 
 func (s *set) add(t *table, i int, e *schema.Element) {
 	if v := e.Verdict; v != nil {
-		s.vmap = true
+		s.vmap, s.queues = true, s.queues || v.Kind == "queue"
 		if c := t.chains[v.Chain]; c != nil {
 			s.elemChain[i] = c
 			s.targets = append(s.targets, c)

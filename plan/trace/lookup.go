@@ -29,36 +29,6 @@ func add[K comparable](x *space, out []outcome[K], cond bdd.Node, k K) []outcome
 	return append(out, outcome[K]{cond, k})
 }
 
-// byAddress asks f for the addresses that packets of pc have, given that f cannot tell two addresses apart which lie in the
-// same of the prefixes: one address of each class stands for all. The prefixes are sorted, the longest first.
-func byAddress[K comparable](r *sweep, pc bdd.Node, addr cells, prefixes []netip.Prefix, f func(netip.Addr) K) []outcome[K] {
-	if a, ok := addr.addr(); ok {
-		return []outcome[K]{{pc, f(a)}}
-	}
-	var out []outcome[K]
-	class := func(c bdd.Node) {
-		if a, ok := r.someAddr(addr, c); ok {
-			out = add(r.x, out, c, f(a))
-		}
-	}
-	for _, p := range prefixes {
-		in := addr.in(r.x, p)
-		if in == bdd.False {
-			continue
-		}
-		if c := r.x.And(pc, in); c != bdd.False {
-			class(c)
-			if pc = r.x.Diff(pc, in); pc == bdd.False {
-				break
-			}
-		}
-	}
-	if pc != bdd.False {
-		class(pc)
-	}
-	return out
-}
-
 // someAddr is an address that some packet of pc has.
 func (r *sweep) someAddr(addr cells, pc bdd.Node) (netip.Addr, bool) {
 	vals, ok := r.x.Pick(pc, func(int) bool { return false })
@@ -155,7 +125,7 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 				continue
 			}
 			t := fb.tables[ru.Table]
-			for _, o := range byAddress(r, part, q.dst, t.prefixes(), func(a netip.Addr) way { return r.w.lookup(t, ru, a) }) {
+			for _, o := range byAddressKept(r, lookedUp{t, ru}, part, q.dst, t.prefixes(), func(a netip.Addr) way { return r.w.lookup(t, ru, a) }) {
 				if o.k.kind == "" {
 					continue // the next rule
 				}
@@ -374,10 +344,11 @@ func (r *sweep) fibType(g, addr cells, dev *device, devs *ifaces) {
 		g.merge(r.x.Space, cond, one)
 	}
 	r.each(dev, devs, func(is bdd.Node, d *device) {
+		on := typeOn{d}
 		if d == elsewhere {
 			d = &device{} // no address is on it
 		}
-		for _, o := range byAddress(r, is, addr, fb.localPrefixes(), func(a netip.Addr) string { return r.w.addrType(a, d) }) {
+		for _, o := range byAddressKept(r, on, is, addr, fb.localPrefixes(), func(a netip.Addr) string { return r.w.addrType(a, d) }) {
 			if o.k != "" || !r.p.v6 {
 				put(o.cond, o.k)
 				continue

@@ -401,12 +401,13 @@ func (g *rules) member(a *asking) (Flow, map[int]bool, bool) {
 			f.DstPort = binary.BigEndian.Uint16(b)
 		}
 	}
+	port := func(n uint16) []byte { return binary.BigEndian.AppendUint16(nil, n) }
 	for _, x := range []struct {
 		c cells
 		v []byte
-	}{{a.src, f.Src.AsSlice()}, {a.dst, f.Dst.AsSlice()}} {
+	}{{a.src, f.Src.AsSlice()}, {a.dst, f.Dst.AsSlice()}, {a.sport, port(f.SrcPort)}, {a.dport, port(f.DstPort)}} {
 		for i, u := range x.c.unk {
-			if len(x.v) == 4 && (x.v[i]^x.c.b[i])&^u != 0 {
+			if len(x.v) == x.c.len() && (x.v[i]^x.c.b[i])&^u != 0 {
 				return f, nil, false
 			}
 		}

@@ -37,7 +37,9 @@ type sweep struct {
 	used     map[slotKey][]bdd.Node
 	members  map[memberKey]bdd.Node
 	name     func(*op) any
-	ends     map[addresses]bdd.Node // kept from question to question, as long as x is
+	// ends and classes are kept from question to question like members, as long as x is.
+	ends    map[addresses]bdd.Node
+	classes map[classesOf]any
 
 	log *journal
 	// onEnd, when set, is told of packets whose way ends, instead of log.

@@ -14,7 +14,7 @@ const (
 	maxSteps = 10_000_000 // rules
 	maxNodes = 4 << 20
 	// keepNodes is the size up to which a diagram is kept for the next walk.
-	keepNodes = 1 << 16
+	keepNodes = 1 << 18
 	// dropNodes is the size from which on its memory is given back.
 	dropNodes = 1 << 19
 )
@@ -253,13 +253,12 @@ func (w *Walker) sweep() *sweep {
 		switch {
 		case r.x.Size() > dropNodes:
 			r.x.Space = bdd.New(maxNodes)
-			clear(r.ends)
+			r.forget()
 		case r.x.Size() > keepNodes || r.x.Err() != nil:
 			r.forget()
 		}
 		clear(r.unknowns)
 		clear(r.softs)
-		clear(r.members)
 		r.log.clear()
 		return r
 	}
@@ -272,12 +271,15 @@ func (w *Walker) sweep() *sweep {
 func (r *sweep) forget() {
 	r.x.Reset()
 	clear(r.ends)
+	clear(r.members)
+	clear(r.classes)
 }
 
 func newSweep(w *Walker, x *space) *sweep {
 	return &sweep{
 		w: w, x: x, g: newCells(regBytes), log: &journal{}, steps: maxSteps, nextSoft: varSoft,
-		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}, known: map[acquainted]int{}, ends: map[addresses]bdd.Node{},
+		unknowns: map[unknownKey]int{}, softs: map[unknownKey]int{}, used: map[slotKey][]bdd.Node{}, members: map[memberKey]bdd.Node{}, known: map[acquainted]int{},
+		ends: map[addresses]bdd.Node{}, classes: map[classesOf]any{},
 		sent: newCells(tupleLen), reached: newCells(tupleLen), gate: newCells(16), t1: newCells(tupleLen), t2: newCells(tupleLen),
 	}
 }
