@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -229,6 +230,10 @@ func (h *healer) collect(ordered []*draft, steps []Step) []Finding {
 				}
 			}
 		}
+		if h.untilReboot(&f, key) {
+			f.Detail = strings.TrimSpace(f.Detail + " The accept is in the kernel alone: " + f.Owner.Name + " leaves it where it is, a reboot does not, and no file of " +
+				f.Owner.Name + "'s could bring it back. After a reboot run vmnet apply again.")
+		}
 		out = append(out, f)
 	}
 	return out
@@ -321,4 +326,17 @@ func serviceCovers(s schema.Service, proto string, ports []schema.PortRange) boo
 		}
 	}
 	return len(ports) > 0
+}
+
+// untilReboot tells whether a finding's remedy is a rule at a door whose owner keeps what others write there, but not on
+// its disk: Docker's DOCKER-USER, and what stands in front of libvirt's chains. A hook of libvirt's (libvirt.org/hooks.html)
+// would not help: it is run when a network starts, and what it returns can keep the network from starting.
+func (h *healer) untilReboot(f *Finding, key string) bool {
+	if f.Owner == nil || f.Owner.Name != "docker" && f.Owner.Name != "libvirt" {
+		return false
+	}
+	return slices.ContainsFunc(h.healing[key], func(d *draft) bool {
+		_, rule := d.change.After.(*schema.ForeignRule)
+		return rule
+	})
 }

@@ -271,6 +271,9 @@ func TestDockerForwardDrop(t *testing.T) {
 				if f.Owner == nil || f.Owner.Name != "docker" {
 					b.Errorf("owner %+v, want docker", f.Owner)
 				}
+				if !strings.Contains(f.Detail, "After a reboot run vmnet apply again.") {
+					b.Errorf("the finding does not say how long the accept lasts: %q", f.Detail)
+				}
 				b.labWorks()
 				got := b.sh(tool + " -S")
 				if !strings.Contains(got, "-P FORWARD DROP") || !strings.Contains(got, "-A DOCKER-USER") || !strings.Contains(got, "vmnet:") {
