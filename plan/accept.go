@@ -49,6 +49,9 @@ const (
 func (a accept) rule(t *schema.Table) schema.Rule {
 	if t.Commentless() {
 		mark := schema.ChainMark(a.address)
+		if t.Family == "arp" {
+			return schema.Rule{Comment: mark, Text: a.arptables(mark), Exprs: a.arptExprs(mark)}
+		}
 		return schema.Rule{Comment: mark, Text: a.ebtables(mark), Exprs: a.ebtExprs(mark)}
 	}
 	r := schema.Rule{Comment: "vmnet:" + a.address, Exprs: a.exprs(t)}

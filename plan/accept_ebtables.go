@@ -48,14 +48,7 @@ func (a accept) ofIP() bool {
 // ebtExprs is the rule in bytecode, as ebtables-nft makes it: names first, then the protocol of the frame, and one match
 // for all of the IP header.
 func (a accept) ebtExprs(mark string) []schema.Expr {
-	var e []schema.Expr
-	name := func(key, device string) {
-		if device != "" {
-			e = append(e, schema.Expr{Name: "meta", Key: key, DReg: reg1}, equals(append([]byte(device), 0)))
-		}
-	}
-	name("iifname", a.in)
-	name("oifname", a.out)
+	e := a.ebtDevices()
 	if a.ofIP() {
 		frame := []byte{0x08, 0x00} // ETH_P_IP
 		if a.family() == "ip6" {
@@ -64,7 +57,24 @@ func (a accept) ebtExprs(mark string) []schema.Expr {
 		e = append(e, schema.Expr{Name: "payload", Base: "link", Offset: 12, Len: 2, DReg: reg1}, equals(frame))
 		e = append(e, a.ebtHeader()...)
 	}
-	return append(e, schema.Expr{Name: "counter"}, schema.Expr{Name: "immediate", Verdict: &schema.Verdict{Kind: "jump", Chain: mark}})
+	return append(e, jumpTo(mark)...)
+}
+
+// ebtDevices tests the devices as ebtables-nft and arptables-nft do: as long as their names are.
+func (a accept) ebtDevices() []schema.Expr {
+	var e []schema.Expr
+	name := func(key, device string) {
+		if device != "" {
+			e = append(e, schema.Expr{Name: "meta", Key: key, DReg: reg1}, equals(append([]byte(device), 0)))
+		}
+	}
+	name("iifname", a.in)
+	name("oifname", a.out)
+	return e
+}
+
+func jumpTo(chain string) []schema.Expr {
+	return []schema.Expr{{Name: "counter"}, {Name: "immediate", Verdict: &schema.Verdict{Kind: "jump", Chain: chain}}}
 }
 
 // ebtHeader is the match "ip" or "ip6" (net/bridge/netfilter/ebt_ip.c, ebt_ip6.c).

@@ -3,6 +3,8 @@ package plan
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/trace"
@@ -29,15 +31,89 @@ func (h *healer) neighbourRoads(g *schema.Goal, res trace.Result, c culprit, own
 	case c.rule == nil:
 		return []road{{title: "accept " + a.talkWords() + " at the end of the chain, before its policy", drafts: h.exceptions(c, []accept{*a}, len(c.chain.Rules), g)}}
 	}
-	return []road{{title: "an exception in front of it for " + a.talkWords(), drafts: h.exceptions(c, []accept{*a}, c.index, g)}}
+	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
+	switch {
+	case !plainTalk(c):
+		del.closed = "it looks at more than the kind of a message: it may keep machines from answering for others"
+	case !h.onNetworks(c):
+		del.closed = "it is about more links than those of the file's networks"
+	}
+	return []road{del, {title: "an exception in front of it for " + a.talkWords(), drafts: h.exceptions(c, []accept{*a}, c.index, g)}}
+}
+
+// onNetworks tells whether a rule names the links it is about, and all of them are of networks of the file.
+func (h *healer) onNetworks(c culprit) bool {
+	box := trace.BoxOf(c.table, c.rule)
+	for _, names := range [][]string{c.base.Devices, listed(box.IIF), listed(box.OIF)} {
+		if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return !h.ofNetwork(name) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func listed(n trace.Names) []string {
+	if n.Not {
+		return nil
+	}
+	return n.List
+}
+
+// ofNetwork tells whether a link is a network's of the file, or a port of it that leads to a guest.
+func (h *healer) ofNetwork(name string) bool {
+	l := h.state.Link(name)
+	return slices.ContainsFunc(h.r.Networks, func(n schema.Network) bool {
+		return name == n.Device || l != nil && l.Master != nil && *l.Master == n.Device && !slices.Contains(n.Ports, name)
+	})
+}
+
+// plainTalk tells whether a rule does no more than drop messages of some kind on some links. One that looks at who sends them
+// guards against those that answer for others.
+func plainTalk(c culprit) bool {
+	for i := range c.rule.Exprs {
+		switch e := &c.rule.Exprs[i]; e.Name {
+		case "cmp", "bitwise", "range", "counter":
+		case "immediate":
+			if e.Verdict == nil || e.Verdict.Kind != "drop" {
+				return false
+			}
+		case "meta":
+			if e.Write || !slices.Contains([]string{"iifname", "oifname", "iif", "oif", "protocol", "nfproto", "l4proto"}, e.Key) {
+				return false
+			}
+		case "payload":
+			if !kindOfMessage(e, c.table.Family) {
+				return false
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// kindOfMessage tells whether a field says what a message is, not whose: the type of a frame, ARP's header before its addresses,
+// the next header of IPv6, type and code of ICMPv6.
+func kindOfMessage(e *schema.Expr, family string) bool {
+	switch {
+	case e.Write:
+		return false
+	case e.Base == "link":
+		return e.Offset == 12 && e.Len == 2
+	case e.Base == "network" && family == "ip6", e.Base == "network" && family == "inet":
+		return e.Offset == 6 && e.Len == 1
+	case e.Base == "network":
+		return e.Offset+e.Len <= 8
+	}
+	return e.Base == "transport" && e.Offset+e.Len <= 2
 }
 
 // neighbourAccept is the rule that lets the blocked question or answer through; nil where the table takes none.
 func neighbourAccept(g *schema.Goal, res trace.Result, c culprit) *accept {
 	d := res.Decider
 	a := accept{address: g.Address, talk: d.Talk, talk6: res.Flow.Dst.Is6()}
-	if (c.table.Compat || c.table.Legacy) && c.table.Family != "ip6" || c.table.Family == "arp" && a.talk6 {
-		return nil // of arptables and ebtables
+	if c.table.Family == "bridge" && c.table.Compat || c.table.Family == "arp" && a.talk6 {
+		return nil // of ebtables
 	}
 	named := func(name string) string { // a port that is not known has none
 		if strings.ContainsRune(name, ' ') {
@@ -100,6 +176,25 @@ func (a accept) talkExprs(t *schema.Table) []schema.Expr {
 	is(schema.Expr{Name: "meta", Key: "l4proto"}, []byte{protoNumber("ipv6-icmp")})
 	is(schema.Expr{Name: "payload", Base: "transport", Offset: 0, Len: 1}, []byte{a.talkType()})
 	return e
+}
+
+// arptables prints the message as arptables-save does, with a jump to the chain that is the mark.
+func (a accept) arptables(mark string) string {
+	w := []string{"-j", mark}
+	if a.in != "" {
+		w = append(w, "-i", a.in)
+	}
+	if a.out != "" {
+		w = append(w, "-o", a.out)
+	}
+	return strings.Join(append(w, "--opcode", strconv.Itoa(int(a.talk))), " ")
+}
+
+// arptExprs is the same in bytecode, as arptables-nft makes it.
+func (a accept) arptExprs(mark string) []schema.Expr {
+	e := append(a.ebtDevices(), schema.ArptablesFrame()...)
+	e = append(e, schema.Expr{Name: "payload", Base: "network", Offset: 6, Len: 2, DReg: reg1}, equals(binary.BigEndian.AppendUint16(nil, uint16(a.talk))))
+	return append(e, jumpTo(mark)...)
 }
 
 func (a accept) talkType() byte { return map[byte]byte{1: ndSolicit, 2: ndAdvertise}[a.talk] }

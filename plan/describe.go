@@ -225,11 +225,16 @@ func linkCommands(c schema.Change, l *schema.Link) []string {
 // ruleCommands are the command for a rule, and those for the chain that it brings along.
 func ruleCommands(c schema.Change, f *schema.ForeignRule) []string {
 	mark := f.MarkChain()
+	arp := f.Family == "arp"
 	switch {
 	case mark == "":
 		return []string{ruleCommand(c, f)}
+	case c.After == nil && arp:
+		return []string{ruleCommand(c, f), fmt.Sprintf("arptables-nft -F %s; arptables-nft -X %s, when nothing else leads there", mark, mark)}
 	case c.After == nil:
 		return []string{ruleCommand(c, f), fmt.Sprintf("ebtables-nft -t %s -X %s, when nothing else leads there", f.Table, mark)}
+	case arp:
+		return []string{fmt.Sprintf("arptables-nft -N %s; arptables-nft -A %s -j ACCEPT, unless it is there", mark, mark), ruleCommand(c, f)}
 	}
 	return []string{fmt.Sprintf("ebtables-nft -t %s -N %s -P ACCEPT, unless it is there", f.Table, mark), ruleCommand(c, f)}
 }
@@ -252,7 +257,10 @@ func ruleCommand(c schema.Change, f *schema.ForeignRule) string {
 	if f.Table != "filter" {
 		table = " -t " + f.Table
 	}
-	if c.After == nil {
+	switch {
+	case c.After == nil && f.Family == "arp": // arptables-nft -D does not look at --opcode
+		return fmt.Sprintf("nft delete rule arp %s %s handle %d", f.Table, f.Chain, f.Rule.Handle)
+	case c.After == nil:
 		return fmt.Sprintf("%s%s -D %s %s", tool, table, f.Chain, f.Rule.Text)
 	}
 	return fmt.Sprintf("%s%s -I %s %d %s", tool, table, f.Chain, f.Index+1, f.Rule.Text)

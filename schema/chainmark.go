@@ -50,9 +50,31 @@ func (t *Table) Refers(chain string) bool {
 	})
 }
 
-// OnlyAccepts tells whether a chain does nothing but accept.
-func (c *Chain) OnlyAccepts() bool {
-	return len(c.Rules) == 1 && !slices.ContainsFunc(c.Rules[0].Exprs, func(e Expr) bool {
-		return e.Name != "counter" && (e.Verdict == nil || e.Verdict.Kind != "accept")
-	})
+// AcceptChain is a chain of ours that bears a mark, as the tool of the table makes it: of ebtables without rules and with the
+// policy ACCEPT, which the kernel has as a last rule; of arptables, whose own chains have no policy, with that rule.
+func (t *Table) AcceptChain(name string) *Chain {
+	var e []Expr
+	if t.Family == "arp" {
+		e = ArptablesFrame()
+	}
+	e = append(e, Expr{Name: "counter"}, Expr{Name: "immediate", Verdict: &Verdict{Kind: "accept"}})
+	return &Chain{Name: name, Rules: []*Rule{{Text: "-j ACCEPT", Packets: new(uint64), Exprs: e}}}
+}
+
+// OnlyAccepts tells whether a chain does what an AcceptChain does, and nothing else.
+func (t *Table) OnlyAccepts(c *Chain) bool {
+	return len(c.Rules) == 1 && RulesEqual(c.Rules[0], t.AcceptChain(c.Name).Rules[0])
+}
+
+// ArptablesFrame is what arptables-nft puts into every rule (iptables/nft-arp.c, nft_arp_add): ARP for addresses of Ethernet
+// and IPv4.
+func ArptablesFrame() []Expr {
+	var e []Expr
+	is := func(off uint32, data ...byte) {
+		e = append(e, Expr{Name: "payload", Base: "network", Offset: off, Len: uint32(len(data)), DReg: 1}, Expr{Name: "cmp", SReg: 1, Op: "eq", Data: data})
+	}
+	is(0, 0, 1) // ARPHRD_ETHER
+	is(4, 6)
+	is(5, 4)
+	return e
 }

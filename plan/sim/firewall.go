@@ -99,18 +99,11 @@ func (h *host) insertByTool(f *schema.ForeignRule) error {
 		t, _ := h.Get(f.TableRef()).(*schema.Table)
 		if t != nil && t.Chain(name) == nil {
 			table := *t
-			table.Chains = append(slices.Clone(t.Chains), acceptChain(name))
+			table.Chains = append(slices.Clone(t.Chains), t.AcceptChain(name))
 			h.put(&table)
 		}
 	}
 	return h.insertRule(f)
-}
-
-// acceptChain is a chain of ebtables without rules, whose policy is ACCEPT: as the kernel has it, a last rule.
-func acceptChain(name string) *schema.Chain {
-	return &schema.Chain{Name: name, Rules: []*schema.Rule{{
-		Text: "-j ACCEPT", Packets: new(uint64), Exprs: []schema.Expr{{Name: "counter"}, {Name: "immediate", Verdict: &schema.Verdict{Kind: "accept"}}},
-	}}}
 }
 
 // deleteByTool deletes a rule, and with it the chain that bears its mark when no other rule leads there.

@@ -8,8 +8,8 @@ import (
 )
 
 // printer writes the rules of one table as the tool of their owner prints them: iptables -S for tables of iptables-nft,
-// ebtables-save for those of ebtables-nft, nft(8) elsewhere (nft -s: without the values of counters). What it cannot print in these terms it prints as bytecode,
-// which is never wrong.
+// ebtables-save and arptables-save for those of ebtables-nft and arptables-nft, nft(8) elsewhere (nft -s: without the values of
+// counters). What it cannot print in these terms it prints as bytecode, which is never wrong.
 type printer struct {
 	table   *schema.Table
 	lowered map[*schema.Rule][]part
@@ -38,6 +38,8 @@ func (p *printer) spec(r *schema.Rule) (text string, ok bool) {
 		return p.iptables(r)
 	case p.table.Family == "bridge":
 		return p.ebtables(r)
+	case p.table.Family == "arp":
+		return p.arptables(r)
 	}
 	return "", false
 }

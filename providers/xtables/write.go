@@ -10,15 +10,15 @@ import (
 	"github.com/vmnet/vmnet/schema/iptspec"
 )
 
-// Do adds or deletes one rule through the iptables or ebtables of its backend. It reads the chain first and refuses when it is not as
+// Do adds or deletes one rule through the iptables, ebtables or arptables of its backend. It reads the chain first and refuses when it is not as
 // c says.
 func (p *Provider) Do(ctx context.Context, c schema.Change) error {
 	f, ok := object(c).(*schema.ForeignRule)
 	if !ok {
 		return fmt.Errorf("%s %s: iptables-legacy tables are read only; single rules are written: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
 	}
-	if f.Family != "ip" && f.Family != "ip6" && (f.Family != "bridge" || f.Legacy) {
-		return fmt.Errorf("%s %s: rules of %s are written neither by iptables nor by ebtables: %w", c.Verb(), c.Ref, f.Family, errors.ErrUnsupported)
+	if f.Family != "ip" && f.Family != "ip6" && !ofCommentless(f) {
+		return fmt.Errorf("%s %s: rules of %s are written by none of iptables, ebtables and arptables: %w", c.Verb(), c.Ref, f.Family, errors.ErrUnsupported)
 	}
 	if c.Before != nil && c.After != nil {
 		return fmt.Errorf("%s %s: a rule is added or deleted, never changed: %w", c.Verb(), c.Ref, errors.ErrUnsupported)
@@ -52,8 +52,8 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 	case c.After == nil && live == nil:
 		return fmt.Errorf("the rule is not there: %w", fs.ErrNotExist)
 	}
-	if f.Family == "bridge" {
-		return doBridge(ctx, t, c, f, live)
+	if ofCommentless(f) {
+		return doCommentless(ctx, &commentless{t, p.options.ByHandle}, c, f, live)
 	}
 	if c.After == nil {
 		return remove(ctx, f, live)
@@ -61,13 +61,13 @@ func (p *Provider) do(ctx context.Context, c schema.Change, f *schema.ForeignRul
 	return insert(ctx, f, position(chain, f))
 }
 
-// doBridge makes a change through ebtables; live is the rule to delete.
-func doBridge(ctx context.Context, t *schema.Table, c schema.Change, f, live *schema.ForeignRule) error {
-	tool := &bridgeTool{t}
+// doCommentless makes a change through ebtables or arptables; live is the rule to delete.
+func doCommentless(ctx context.Context, tool *commentless, c schema.Change, f, live *schema.ForeignRule) error {
 	if c.After == nil {
-		return tool.delete(ctx, f, live)
+		live.ByTool = f.ByTool
+		return tool.delete(ctx, live)
 	}
-	return tool.insert(ctx, f, position(t.Chain(f.Chain), f))
+	return tool.insert(ctx, f, position(tool.table.Chain(f.Chain), f))
 }
 
 // table reads the table as it is now.

@@ -17,6 +17,8 @@ type Options struct {
 	// NFTables reads the nftables tables as they are now: rules written through iptables-nft are checked against them. Nil:
 	// such rules cannot be written.
 	NFTables func(context.Context) ([]schema.Object, error)
+	// ByHandle makes a change to a rule of nftables by netlink: rules of arptables-nft are deleted so. Nil: they are not.
+	ByHandle func(context.Context, schema.Change) error
 }
 
 // Provider reads legacy tables (kind xtable) and writes single rules (kind xrule) in the network namespace of the thread
