@@ -326,8 +326,6 @@ func TestNativeNFTables(t *testing.T) {
 func TestNoExactRemedy(t *testing.T) {
 	for name, rules := range map[string]string{
 		"answers": `table netdev admin { chain in { type filter hook ingress device "eno1" priority 0; tcp sport 1-1023 drop; }; }`,
-		"ingress": `table netdev admin { chain in { type filter hook ingress device "vnet0" priority 0; tcp dport 443 drop; }; }`,
-		"raw":     `table ip admin { chain pre { type filter hook prerouting priority -350; iifname "virbr-lab" tcp dport 443 drop; }; }`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			on(t, twoGuests(), func(b *bed) {

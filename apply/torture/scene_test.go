@@ -61,7 +61,7 @@ END
 func hostScript(r random) string {
 	parts := []string{
 		"ip link set eno2 mtu 1400; ip link set eno2 up",
-		"ip address add 2001:db8:2::10/64 dev eno1",
+		"ip address add 2001:db8:2::10/64 dev eno1; sleep 0.3", // its routes come a moment later
 		"ip address add 192.0.2.11/24 dev eno1; ip address add 192.0.2.77/32 dev eno1",
 		"ip link add br-foreign type bridge stp_state 1; ip link add dum1 type veth peer name far1; ip link set dum1 master br-foreign; ip link set br-foreign up; ip address add 172.30.0.1/24 dev br-foreign",
 		"ip link add br0 type bridge forward_delay 200; ip link set br0 address 02:00:00:00:00:99",

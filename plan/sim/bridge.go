@@ -45,6 +45,7 @@ func (h *host) join(name, master string) error {
 	case l.Type == "loopback" || checkMAC(value(l.MAC)) != nil:
 		return fmt.Errorf("a %s cannot be a port of a bridge: %w", l.Type, unix.EINVAL)
 	}
+	follows := h.followsMTU(master)
 	h.edit(name, func(l *schema.Link) {
 		l.Master = &master
 		l.Port = &schema.Port{
@@ -58,7 +59,7 @@ func (h *host) join(name, master string) error {
 	})
 	h.followMAC(master)
 	h.runPort(name)
-	h.followMTU(master)
+	h.followMTU(master, follows)
 	return nil
 }
 
@@ -80,6 +81,7 @@ func (h *host) leave(name string) {
 	if master == "" {
 		return
 	}
+	follows := h.followsMTU(master)
 	h.edit(name, func(l *schema.Link) {
 		l.Master, l.Port = new(""), nil
 		if l.Facts != nil {
@@ -92,7 +94,7 @@ func (h *host) leave(name string) {
 	}
 	h.selectPorts(master) // del_nbp
 	h.followMAC(master)
-	h.followMTU(master)
+	h.followMTU(master, follows)
 }
 
 // selectPorts gives a bridge a carrier while a port forwards (br_port_state_selection). It runs when the state of a port or
@@ -138,12 +140,15 @@ func (h *host) followMAC(bridge string) {
 	}
 }
 
-// followMTU gives a bridge the least MTU of its ports, unless it was set on purpose (br_mtu_auto_adjust).
-func (h *host) followMTU(bridge string) {
+// followsMTU tells whether the MTU of a bridge is what its ports make of it (br_mtu_auto_adjust). The kernel does not say
+// whether it was set on purpose: one that is not as its ports would have it was.
+func (h *host) followsMTU(bridge string) bool {
 	b := h.Link(bridge)
-	if b.Type != "bridge" || b.Facts != nil && b.Facts.MTUSet {
-		return
-	}
+	return b != nil && b.Type == "bridge" && (b.Facts == nil || !b.Facts.MTUSet) && value(b.MTU) == h.leastMTU(bridge)
+}
+
+// leastMTU is what a bridge takes from its ports.
+func (h *host) leastMTU(bridge string) uint32 {
 	least := uint32(0)
 	for _, p := range h.ports(bridge) {
 		if mtu := value(p.MTU); least == 0 || mtu < least {
@@ -151,9 +156,14 @@ func (h *host) followMTU(bridge string) {
 		}
 	}
 	if least == 0 {
-		least = defaultMTU
+		return defaultMTU
 	}
-	if least != value(b.MTU) {
+	return least
+}
+
+// followMTU gives a bridge that follows its ports, as it did before they changed, their least MTU.
+func (h *host) followMTU(bridge string, follows bool) {
+	if least := h.leastMTU(bridge); follows && least != value(h.Link(bridge).MTU) {
 		h.setMTU(bridge, least, false)
 	}
 }

@@ -314,6 +314,8 @@ func (h *host) setProperties(name string, was, after *schema.Link) error {
 // setMTU changes the MTU; onPurpose is false when a bridge follows its ports. IPv6 leaves a link below 1280 bytes, and
 // comes back, with the defaults, when there is room again (addrconf_notify, NETDEV_CHANGEMTU).
 func (h *host) setMTU(name string, mtu uint32, onPurpose bool) {
+	master := value(h.Link(name).Master)
+	follows := master != "" && h.followsMTU(master)
 	l := h.edit(name, func(l *schema.Link) {
 		l.MTU = &mtu
 		if l.Facts != nil && l.Type == "bridge" {
@@ -329,8 +331,8 @@ func (h *host) setMTU(name string, mtu uint32, onPurpose bool) {
 		h.edit(name, func(l *schema.Link) { l.Facts.IPv6, l.Facts.AddrGenMode = h.defaultConf6(), "eui64" })
 		h.up6(name)
 	}
-	if m := value(l.Master); m != "" {
-		h.followMTU(m)
+	if master != "" {
+		h.followMTU(master, follows)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/plan/trace"
@@ -169,6 +170,13 @@ func (d *docket) String() string {
 		d.rulesets, d.frames, d.passed, d.lost, d.depends, d.rejected, d.translated, d.again)
 }
 
+// ofOnePriority tells an answer that depends on which of two chains of one priority was made first: the kernel knows, no State does.
+func ofOnePriority(res trace.Result) bool {
+	return slices.ContainsFunc(res.Hops, func(h trace.Hop) bool {
+		return h.Action == "may match" && strings.Contains(h.Text, "their priorities are equal")
+	})
+}
+
 // judge lets vmnet and the kernel judge shots, and gives those on which they disagree for good.
 func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (out []quarrel, open []quarrel, err error) {
 	seen, err := c.fire(shots, 3)
@@ -179,7 +187,9 @@ func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (ou
 		sy := sayingOf(w.Frame(c.device(s), s.frame))
 		d.count(sy, seen[s.tag], s)
 		if sy.verdict == trace.Depends {
-			open = append(open, quarrel{s, sy, seen[s.tag], "vmnet does not know"})
+			if !ofOnePriority(sy.res) {
+				open = append(open, quarrel{s, sy, seen[s.tag], "vmnet does not know"})
+			}
 			continue
 		}
 		if c.agrees(sy, seen[s.tag], loose) == "" {

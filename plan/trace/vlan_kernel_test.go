@@ -244,6 +244,12 @@ func (l *vlanLab) walker() (*trace.Walker, error) {
 	return trace.New(s), nil
 }
 
+// passing are the flows that pass.
+func passing(got map[string]bool) map[string]bool {
+	maps.DeleteFunc(got, func(_ string, passed bool) bool { return !passed })
+	return got
+}
+
 // try asks about every flow of a set-up, pings, and asks again.
 func (l *vlanLab) try(t *testing.T, ports []string, host string, want map[string]string) {
 	t.Helper()
@@ -258,6 +264,13 @@ func (l *vlanLab) try(t *testing.T, ports []string, host string, want map[string
 	after, err := l.walker()
 	if err != nil {
 		t.Fatal(err)
+	}
+	// A packet lost on a busy machine is no verdict: what does not pass must not do so twice.
+	for name, passed := range got {
+		if !passed && after.Walk(vlanFlow(name)).Verdict == trace.Pass {
+			maps.Copy(got, passing(l.pings()))
+			break
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(got)) {
 		for when, w := range map[string]*trace.Walker{"before": before, "after": after} {
