@@ -263,3 +263,20 @@ func BenchmarkBuild(b *testing.B) {
 		large(b, 10000)
 	}
 }
+
+// The kernel does not say whether a bridge's MTU was set on purpose. One that is not as its ports make of it was, and stays.
+func TestBridgeKeepsMTU(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ bridge, port, after uint32 }{{1300, 1500, 1300}, {1300, 1300, 1500}, {1500, 1500, 1500}} {
+		s := world(t)
+		for name, mtu := range map[string]uint32{"br0": c.bridge, "vnet0": c.port} { // as a reading has them
+			l := schema.Clone(s.Link(name)).(*schema.Link)
+			l.MTU, l.Facts.MTUSet = &mtu, false
+			s.Put(l)
+		}
+		set(t, s, &schema.Link{Name: "vnet0", Master: new("")})
+		if got := *s.Link("br0").MTU; got != c.after {
+			t.Errorf("bridge %d, port %d: without the port %d, want %d", c.bridge, c.port, got, c.after)
+		}
+	}
+}
