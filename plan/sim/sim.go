@@ -242,6 +242,9 @@ func basis(live schema.Object, c schema.Change) schema.Object {
 	if mac {
 		b.MAC = nil
 	}
+	if b.Type == "bridge" && after == nil { // its MTU follows its ports, which leave before it goes
+		b.MTU = nil
+	}
 	return &b
 }
 

@@ -280,3 +280,16 @@ func TestBridgeKeepsMTU(t *testing.T) {
 		}
 	}
 }
+
+// A bridge whose MTU followed a port of an odd one is deleted after the port has left, though it has another then.
+func TestBridgeGoesWithAnotherMTU(t *testing.T) {
+	t.Parallel()
+	s := world(t)
+	set(t, s, &schema.Link{Name: "vnet0", MTU: new(uint32(1300))})
+	before := s.Get(schema.LinkRef("br0"))
+	set(t, s, &schema.Link{Name: "vnet0", Master: new("")})
+	do(t, s, schema.Change{Ref: schema.LinkRef("br0"), Before: before})
+	if s.Link("br0") != nil {
+		t.Error("the bridge is still there")
+	}
+}

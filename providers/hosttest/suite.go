@@ -194,7 +194,7 @@ func altered(o schema.Object) schema.Object {
 	c := schema.Clone(o)
 	switch v := c.(type) {
 	case *schema.Link:
-		v.MTU = new(*v.MTU + 1)
+		v.Alias = new("somebody else was here") // the MTU of a bridge follows its ports
 	case *schema.Address:
 		v.Proto = new(*v.Proto + 1)
 	case *schema.Route:

@@ -97,6 +97,9 @@ func linkBasis(live, before, after *schema.Link) schema.Object {
 	if mac {
 		b.MAC = nil
 	}
+	if b.Type == "bridge" && after == nil { // its MTU follows its ports, which leave before it goes
+		b.MTU = nil
+	}
 	return b
 }
 
