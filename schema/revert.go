@@ -35,6 +35,9 @@ func Revert(live Object, c Change) (Object, error) {
 		}
 		return nil, &ConflictError{c.Ref, []string{"whether it is there"}}
 	}
+	if t, ok := live.(*Table); ok {
+		return revertTable(t, c)
+	}
 	l, err := fields(live)
 	if err != nil {
 		return nil, err
