@@ -9,11 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -29,8 +29,7 @@ const (
 	corpusVariable = "VMNET_XTABLES_TEST_CORPUS"
 )
 
-// fetchCorpus returns the path of the archive: from the user's cache, from Debian's pool, or by apt, whose own mirror and proxy may be
-// the only way out. apt works on directories of its own, so that the machine's lists and configuration stay as they are.
+// fetchCorpus returns the path of the archive: from the user's cache, else by apt.
 func fetchCorpus() (string, error) {
 	dir, err := os.UserCacheDir()
 	if err != nil {
@@ -44,20 +43,18 @@ func fetchCorpus() (string, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return "", fmt.Errorf("make a place to keep it: %w", err)
 	}
+	work, err := os.MkdirTemp(dir, "fetch")
+	if err != nil {
+		return "", fmt.Errorf("make a place to keep it: %w", err)
+	}
+	defer os.RemoveAll(work)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	var errs []error
-	for _, fetch := range []func(context.Context) ([]byte, error){fromPool, fromApt} {
-		b, err := fetch(ctx)
-		if err == nil {
-			err = checkCorpus(b)
-		}
-		if err == nil {
-			return file, keep(file, b)
-		}
-		errs = append(errs, err)
+	fetched := filepath.Join(work, corpusName)
+	if err := download(ctx, fetched); err != nil {
+		return "", err
 	}
-	return "", errors.Join(errs...)
+	return file, os.Rename(fetched, file) // in one piece: other tests may look for it
 }
 
 func checkCorpus(b []byte) error {
@@ -67,61 +64,25 @@ func checkCorpus(b []byte) error {
 	return nil
 }
 
-// keep writes the file in one piece: other tests may look for it.
-func keep(file string, b []byte) error {
-	tmp := fmt.Sprintf("%s.%d", file, os.Getpid())
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		return fmt.Errorf("keep it: %w", err)
-	}
-	return os.Rename(tmp, file)
-}
-
-func fromPool(ctx context.Context) ([]byte, error) {
-	const url = "http://deb.debian.org/debian/pool/main/i/iptables/" + corpusName
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+// download has apt fetch the archive from the pools of the repositories that it is set up for: by its own transports, mirrors
+// and proxies, which may be the only way out. Nothing of apt's own is changed.
+func download(ctx context.Context, to string) error {
+	out, err := exec.CommandContext(ctx, "apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages").Output()
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("apt-get indextargets: %w", err)
 	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return nil, fmt.Errorf("get the source of iptables: %w", err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("get %s: %s", url, resp.Status)
-	}
-	return io.ReadAll(resp.Body)
-}
-
-func fromApt(ctx context.Context) ([]byte, error) {
-	dir, err := os.MkdirTemp("", "vmnet-apt-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	for _, d := range []string{"state/lists/partial", "cache/archives/partial"} {
-		if err := os.MkdirAll(filepath.Join(dir, d), 0o755); err != nil {
-			return nil, err
+	errs := []error{errors.New("no repository of apt has it")}
+	repositories := strings.Fields(string(out))
+	slices.Sort(repositories)
+	for _, uri := range slices.Compact(repositories) {
+		cmd := exec.CommandContext(ctx, "/usr/lib/apt/apt-helper", "download-file", uri+"pool/main/i/iptables/"+corpusName, to, "SHA256:"+corpusSum)
+		said, err := cmd.CombinedOutput()
+		if err == nil {
+			return nil
 		}
+		errs = append(errs, fmt.Errorf("%s: %w\n%s", uri, err, said))
 	}
-	list := "deb-src [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] http://deb.debian.org/debian bookworm main\n"
-	if err := os.WriteFile(filepath.Join(dir, "sources.list"), []byte(list), 0o644); err != nil {
-		return nil, err
-	}
-	options := []string{
-		"-o", "Dir::Etc::SourceList=" + dir + "/sources.list", "-o", "Dir::Etc::SourceParts=/dev/null", "-o", "Dir::State=" + dir + "/state",
-		"-o", "Dir::State::status=/var/lib/dpkg/status", "-o", "Dir::Cache=" + dir + "/cache", "-o", "APT::Sandbox::User=", "-o", "Debug::NoLocking=1",
-	}
-	for _, args := range [][]string{{"update"}, {"source", "--download-only", "iptables=1.8.9-2"}} {
-		cmd := exec.CommandContext(ctx, "apt-get", append(options, args...)...)
-		cmd.Dir = dir
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("apt-get %s: %w\n%s", strings.Join(args, " "), err, out)
-		}
-	}
-	return os.ReadFile(filepath.Join(dir, corpusName))
+	return errors.Join(errs...)
 }
 
 // extensionCase is a line of an extension's test file: "-j TRACE;=;OK".
