@@ -170,16 +170,23 @@ func (d Dirs) Pending() (*Entry, error) {
 	return nil, err
 }
 
-// Left is the time until the deadline, 0 when it is over, less than 0 where there is none.
+// Left is the time until the deadline, 0 when it is over, less than 0 where there is none. A reboot is the end of it: the
+// clock of deadlines began anew.
 func (e *Entry) Left() time.Duration {
-	if e.Deadline == 0 {
+	switch {
+	case e.Deadline == 0:
 		return -1
+	case e.Rebooted():
+		return 0
 	}
 	return max(0, e.Deadline-uptime())
 }
 
-// rebooted tells whether the host was booted since: what was only in the kernel is gone.
-func (e *Entry) rebooted() bool { return e.Boot != "" && e.Boot != bootID() }
+// Rebooted tells whether the host was booted since: what was only in the kernel is gone.
+func (e *Entry) Rebooted() bool { return e.Boot != "" && e.Boot != bootID() }
+
+// Guarded tells whether its watchdog lives.
+func (e *Entry) Guarded() bool { return !e.Rebooted() && e.Watchdog.Alive() }
 
 // elsewhere tells whether it was made in another network namespace.
 func (e *Entry) elsewhere() bool {

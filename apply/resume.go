@@ -60,7 +60,7 @@ func Rollback(ctx context.Context, l *Lock, e *Entry, h Host, o Options, cause e
 		return nil, fmt.Errorf("roll back %s: it was made in another network namespace (%s): run this there", e.ID, e.Namespace)
 	}
 	r, _ := e.resume(l, h, o) // a journal that cannot be written keeps nobody from undoing
-	if !e.rebooted() {
+	if !e.Rebooted() {
 		err := r.rollback(ctx, cause)
 		return r.report, err
 	}
@@ -171,12 +171,10 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 		return no("it has ended: " + string(e.Result))
 	case e.Phase == Confirmed:
 		return nil // and died before it had written everything
-	case e.rebooted():
+	case e.Rebooted():
 		return no("the host was booted since, which undid it")
 	case e.elsewhere():
 		return no("it was made in another network namespace (" + e.Namespace + ")")
-	case e.Phase == Ended:
-		return fmt.Errorf("it was not fully taken back before (%s)", e.Cause)
 	case e.Phase == Undoing:
 		return no("it is being undone")
 	case e.Phase == Applying:
@@ -234,7 +232,7 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 		return err
 	}
 	for _, e := range entries {
-		if e.elsewhere() && !e.rebooted() {
+		if e.elsewhere() && !e.Rebooted() {
 			continue // another host, as it were
 		}
 		if e.Unreadable() || e.Phase == Ended && len(e.Remaining()) == 0 {
@@ -243,7 +241,7 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 			}
 			continue
 		}
-		if e.Phase == Waiting && e.Left() > 0 && !e.rebooted() {
+		if e.Phase == Waiting && e.Left() > 0 && !e.Rebooted() {
 			return &PendingError{e}
 		}
 		report, err := recoverOne(ctx, l, e, open, o)
@@ -282,7 +280,7 @@ func recoverOne(ctx context.Context, l *Lock, e *Entry, open Opener, o Options) 
 // left says how a change came to be left half done.
 func (e *Entry) left() error {
 	switch {
-	case e.rebooted():
+	case e.Rebooted():
 		return errors.New("the host was booted before the change was confirmed")
 	case e.Phase == Waiting:
 		return fmt.Errorf("nobody confirmed it within %s", e.wait)

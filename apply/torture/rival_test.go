@@ -106,6 +106,12 @@ func TestReboot(t *testing.T) {
 		id := strings.TrimSpace(string(boot))
 		x.must(os.WriteFile(path, []byte(strings.ReplaceAll(string(b), id, "00000000"+id[8:])), 0o600))
 		x.remember()
+		if code, out := x.vmnet("plan", x.config); code != 0 || !strings.Contains(out, "booted") || strings.Contains(out, "is undone in") {
+			x.Errorf("plan after a reboot: code %d\n%s", code, out)
+		}
+		if code, out := x.json("history", "--json"); code != 0 || !strings.Contains(out, `"seconds_left":0`) {
+			x.Errorf("history after a reboot: code %d\n%s", code, out)
+		}
 		if code, out := x.vmnet("rollback"); code != 0 {
 			x.Errorf("rollback after a reboot: code %d\n%s", code, out)
 		}
@@ -117,6 +123,37 @@ func TestReboot(t *testing.T) {
 		}
 		x.converges(false)
 	})
+}
+
+// TestNobodyLeft: the watchdog of a change that waits was killed, and nobody is there to arm another. The next command says so;
+// the next apply, or more time, arms one, and it takes the change back.
+func TestNobodyLeft(t *testing.T) {
+	t.Parallel()
+	for _, next := range [][]string{{"apply", "--auto-approve"}, {"confirm", "--extend", "2s"}} {
+		try(t, plain(), func(x *trial) {
+			x.killed()
+			if code, out := x.vmnet("plan", x.config); code != 0 || !strings.Contains(strings.Join(strings.Fields(out), " "), "its watchdog was killed") {
+				x.Errorf("plan: code %d\n%s", code, out)
+			}
+			if next[0] == "apply" {
+				next = append(next, x.config)
+			}
+			code, out := x.vmnet(next...)
+			if want := map[string]int{"apply": 9}[next[0]]; code != want || len(x.ours()) != 1 {
+				x.Errorf("%v: code %d, processes %v, want a watchdog\n%s", next, code, x.ours(), out)
+			}
+			if _, out := x.vmnet("plan", x.config); strings.Contains(out, "killed") {
+				x.Errorf("plan with a watchdog again\n%s", out)
+			}
+			if next[0] == "apply" {
+				x.vmnet("confirm", "--extend", "1s")
+			}
+			x.quiet()
+			if h, changed := x.history(), x.changed(); len(h) != 1 || h[0] != "rolled back" || len(changed) > 0 {
+				x.Errorf("history %v, changed %v", h, changed)
+			}
+		})
+	}
 }
 
 // killed makes a change that waits, and kills its watchdog: nobody is left.

@@ -266,10 +266,24 @@ func (a *app) recover(ctx context.Context, lock *apply.Lock) error {
 	err := apply.Recover(ctx, lock, a.open, apply.Options{Who: a.who(ctx)}, func(e *apply.Entry, r *apply.Report) {
 		a.errText(view.Recovered(e, r, a.view(a.err)))
 	})
-	if errors.As(err, new(*apply.PendingError)) {
-		return &exit{exitBusy, apply.CodePending, err}
+	var pending *apply.PendingError
+	if errors.As(err, &pending) {
+		return &exit{exitBusy, apply.CodePending, errors.Join(err, a.guarded(ctx, lock, pending.Entry))}
 	}
 	return err
+}
+
+// guarded sees to it that a change that waits has a watchdog: somebody may have killed it with the process that would have
+// armed another.
+func (a *app) guarded(ctx context.Context, lock *apply.Lock, e *apply.Entry) error {
+	if e.Guarded() {
+		return nil
+	}
+	spawn := apply.Spawn{Args: a.watchdogArgs(e.Path), Lock: lock}
+	if _, err := spawn.Arm(ctx, lock.Journal(e.ID)); err != nil {
+		return fmt.Errorf("the watchdog of change %s was killed, and no other can be armed: %w", e.ID, err)
+	}
+	return nil
 }
 
 // approvedPlan plans, shows, and asks; denied is why nothing can be carried out whatever the plan is, nil usually. A nil plan without error means that there is nothing to do.

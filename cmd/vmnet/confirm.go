@@ -58,6 +58,9 @@ func (a *app) confirm(ctx context.Context, args []string, o *confirmFlags, exten
 		if err := apply.Extend(lock, e, o.extend); err != nil {
 			return unconfirmed(err)
 		}
+		if err := a.guarded(ctx, lock, e); err != nil {
+			return err
+		}
 		if *o.format == "json" {
 			a.wrote = true
 			return a.outJSON(view.ReportJSON(&apply.Report{

@@ -157,6 +157,13 @@ func Notice(e *apply.Entry, o Options) string {
 	text := fmt.Sprintf("note: change %s of %s was left half done (%s, %s begun and not undone): vmnet rollback %s takes it back", e.ID, e.Who.Text(), e.Phase,
 		count(len(e.Remaining()), "step"), e.ID)
 	switch {
+	case e.Phase == apply.Waiting && e.Rebooted():
+		text = fmt.Sprintf("note: change %s of %s was not confirmed before the host was booted, which undid it: vmnet rollback %s takes back what it wrote to disk",
+			e.ID, e.Who.Text(), e.ID)
+	case e.Rebooted(): // whoever bears the number of one of its processes now is another
+	case e.Phase == apply.Waiting && e.Left() > 0 && !e.Guarded():
+		text = fmt.Sprintf("note: change %s of %s waits %s more for its confirmation, and its watchdog was killed: until vmnet apply arms another, nobody takes it back. "+
+			"vmnet confirm %s, or vmnet rollback %s", e.ID, e.Who.Text(), e.Left().Round(time.Second), e.ID, e.ID)
 	case e.Phase == apply.Waiting && e.Left() > 0:
 		text = fmt.Sprintf("note: change %s of %s is undone in %s unless somebody confirms it: vmnet confirm %s, or vmnet rollback %s", e.ID, e.Who.Text(),
 			e.Left().Round(time.Second), e.ID, e.ID)
