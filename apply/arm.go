@@ -26,8 +26,8 @@ const patience = 10 * time.Second
 
 // Arm starts a watchdog that outlives this process, its session and its terminal, and waits until it is on guard. Where
 // systemd runs, it is a transient service, which neither the end of a login's scope (logind.conf(5), KillUserProcesses) nor
-// a signal ends for good; elsewhere, and in a network namespace that systemd does not know, it is a child in a session of
-// its own.
+// a signal ends for good; elsewhere, in a network namespace that systemd does not know, and where its service does not come
+// to its post (systemd may not see the files that this process sees), it is a child in a session of its own.
 func (s Spawn) Arm(ctx context.Context, j *Journal) (Watchdog, error) {
 	if err := s.Lock.Disown(); err != nil {
 		return nil, err
@@ -42,21 +42,30 @@ func (s Spawn) Arm(ctx context.Context, j *Journal) (Watchdog, error) {
 		return nil, err
 	}
 	before := e.Watchdog
-	unit := ""
-	if underSystemd() {
-		unit = "vmnet-watchdog-" + e.ID
-	}
-	if unit == "" || s.service(ctx, unit) != nil {
-		if err := s.child(); err != nil {
-			return nil, err
+	if underSystemd() && s.service(ctx, "vmnet-watchdog-"+e.ID) == nil {
+		if dog, err := posted(f, before); err == nil {
+			return dog, s.Lock.Inherit()
 		}
 	}
+	if err := s.child(); err != nil {
+		return nil, err
+	}
+	dog, err := posted(f, before)
+	if err != nil {
+		return nil, err
+	}
+	return dog, s.Lock.Inherit()
+}
+
+// posted waits until another watchdog than the one before says in the journal that it is on guard.
+func posted(f *Follower, before Process) (Watchdog, error) {
 	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
-		if e, err = f.Now(); err != nil {
+		e, err := f.Now()
+		if err != nil {
 			return nil, err
 		}
 		if e.Watchdog != before && e.Watchdog.Alive() {
-			return e.Watchdog, s.Lock.Inherit()
+			return e.Watchdog, nil
 		}
 	}
 	return nil, fmt.Errorf("it did not come to its post within %s", patience)
@@ -82,7 +91,12 @@ func (s Spawn) child() error {
 	return nil
 }
 
-// service starts it as a transient unit of systemd, which starts it again when it is killed.
+// exitExec is what a unit ends with whose program cannot be executed (systemd.exec(5), EXIT_EXEC).
+const exitExec = "203"
+
+// service starts it as a transient unit of systemd, which starts it again when it is killed, but not for ever where its
+// program is gone. It heeds no SIGTERM: without another signal for the end (systemd.kill(5)), a reboot, which is what people
+// do who are locked out, would wait a minute and a half for it.
 func (s Spawn) service(ctx context.Context, unit string) error {
 	exe, err := os.Executable()
 	if err != nil {
@@ -92,7 +106,8 @@ func (s Spawn) service(ctx context.Context, unit string) error {
 	defer cancel()
 	args := []string{
 		"--quiet", "--collect", "--unit=" + unit, "--description=vmnet undoes a change that is not confirmed",
-		"--property=Restart=on-failure", "--property=RestartSec=100ms", "--property=StartLimitIntervalSec=0", "--", exe,
+		"--property=Restart=on-failure", "--property=RestartSec=100ms", "--property=StartLimitIntervalSec=0",
+		"--property=RestartPreventExitStatus=" + exitExec, "--property=KillSignal=SIGKILL", "--", exe,
 	}
 	cmd := exec.CommandContext(ctx, systemdRun, append(args, s.Args...)...)
 	cmd.Dir, cmd.Env = "/", []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C"}
