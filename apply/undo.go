@@ -196,7 +196,9 @@ func (r *run) restored(ctx context.Context) bool {
 		}
 		return nil
 	})
-	ok := err == nil && r.report.Count(StepRemained) == 0
+	lost := r.irreversible()
+	r.report.Differences = append(r.report.Differences, lost...)
+	ok := err == nil && r.report.Count(StepRemained) == 0 && len(lost) == 0
 	if err != nil && len(r.report.Differences) == 0 {
 		r.report.Differences = []string{"the host could not be read back: " + err.Error()}
 	}
@@ -207,6 +209,16 @@ func (r *run) restored(ctx context.Context) bool {
 	e.Facts, e.Held = r.report.Facts, r.report.Held
 	r.o.Progress(e)
 	return ok
+}
+
+// irreversible lists the steps that were made and whose undo does not bring back everything.
+func (r *run) irreversible() (lost []string) {
+	for _, m := range r.made {
+		if s := &r.plan.Steps[m.index]; s.Irreversible {
+			lost = append(lost, fmt.Sprintf("%s: %s", s.Change.Ref, s.Undo))
+		}
+	}
+	return lost
 }
 
 // compare fills the report's facts, differences and what others did meanwhile.

@@ -26,6 +26,10 @@ func (r *resolved) step(id int, d *draft) Step {
 	if s.Undo == "" {
 		s.Undo = undo(d.change)
 	}
+	if lost := schema.Lost(r.live, d.change); len(lost) > 0 {
+		s.Irreversible = true
+		s.Undo += ", without " + strings.Join(lost, ", ")
+	}
 	return s
 }
 

@@ -145,7 +145,8 @@ type Step struct {
 	Hurts string `json:"hurts,omitempty"`
 	// Undo says how it is taken back; the undo itself is Change.Inverse().
 	Undo string `json:"undo"`
-	// Irreversible steps need their own flag.
+	// Irreversible says that the undo does not bring back everything (schema.Lost); Undo says what not. Such steps need a
+	// flag of their own.
 	Irreversible bool `json:"irreversible,omitempty"`
 	// Commands are what a person would type for the same.
 	Commands []string `json:"commands,omitempty"`

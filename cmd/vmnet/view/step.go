@@ -65,7 +65,7 @@ func (pg *page) step(s plan.Step) {
 	pg.facet(stepIndent, "hurts", s.Hurts)
 	undo := s.Undo
 	if s.Irreversible {
-		undo = "cannot be undone"
+		undo = "CANNOT be undone wholly: " + undo
 	}
 	pg.facet(stepIndent, "undo", undo)
 	if !pg.o.Full {
