@@ -294,7 +294,7 @@ func (a *asking) theirs(c cells, in bdd.Node, open bool) bdd.Node {
 		return k != plain && (k != linkLocal || open) || r.w.addrType(p, nil) != ""
 	}
 	ours := bdd.False
-	for _, o := range byAddress(r, in, c, byLength(slices.Concat(classes, r.w.fib[family(c.len() == 16)].localPrefixes())), special) {
+	for _, o := range byAddressKept(r, theirAddress{open}, in, c, r.w.fib[family(c.len() == 16)].theirPrefixes(), special) {
 		if o.k {
 			ours = r.x.Or(ours, o.cond)
 		}

@@ -3,6 +3,7 @@ package trace
 import (
 	"net/netip"
 	"slices"
+	"sync"
 
 	"github.com/vmnet/vmnet/plan/bdd"
 )
@@ -60,10 +61,13 @@ func (w *Walker) closed(b border) bool {
 	if is, ok := w.borders.Load(b); ok {
 		return is.(bool)
 	}
+	w.crossings.Lock()
+	defer w.crossings.Unlock()
+	c := w.crossings.of(w)
 	is := slices.ContainsFunc(w.groups[family(b.v6)][forward], func(g []entry) bool {
 		return slices.ContainsFunc(g, func(e entry) bool {
 			return e.kind == entryChain && (e.base.drop || e.base.c.drops) && len(e.base.c.rules) <= mostBarring &&
-				familyMatches(e.base.c.t.t.Family, b.v6) && w.stops(e.base, b)
+				familyMatches(e.base.c.t.t.Family, b.v6) && c.stops(e.base, b)
 		})
 	})
 	w.borders.Store(b, is)
@@ -73,70 +77,121 @@ func (w *Walker) closed(b border) bool {
 // stops tells whether a chain stops everything new that crosses a border but what was translated: the first packet of a
 // connection is none that conntrack knows (nf_conntrack_in), and bears the status of a translated one only where NAT has
 // changed its destination (nf_nat_setup_info).
-func (w *Walker) stops(c *base, b border) bool {
-	r, a := w.crossing(b, forward)
+func (c *crossings) stops(chain *base, b border) bool {
+	c.arrive(b, forward)
+	r, x := c.r, c.a.x
 	r.p.out = b.out
 	passes := bdd.False
 	r.onEnd = func(pc bdd.Node, v Verdict, _ station) {
 		if v != Block {
-			passes = a.x.Or(passes, pc)
+			passes = x.Or(passes, pc)
 		}
 	}
-	r.traverse(c)
-	dnat := r.p.ct.at(ctStatus, 4).bit(a.x.Space, hostBit(dnatBit))
-	return a.x.Diff(a.x.Or(r.pc, passes), dnat) == bdd.False && a.x.Err() == nil
+	r.traverse(chain)
+	r.onEnd = nil
+	dnat := r.p.ct.at(ctStatus, 4).bit(x.Space, hostBit(dnatBit))
+	return x.Diff(x.Or(r.pc, passes), dnat) == bdd.False && x.Err() == nil
 }
 
 // dnatBit is IPS_DST_NAT_BIT.
 const dnatBit = 5
 
-// untranslated tells whether no NAT rule meets new packets that come to a border for the other end of a query. Every chain is
-// asked by itself, as if it were the first.
+// untranslated tells whether no NAT rule meets new packets that come to a border for the other end of a query.
 func (w *Walker) untranslated(b border, q *Query) bool {
-	k := untouched{b.in, addressesOf(destination(q), b.v6)}
-	if is, ok := w.untouched.Load(k); ok {
-		return is.(bool)
+	w.crossings.Lock()
+	defer w.crossings.Unlock()
+	c := w.crossings.of(w)
+	f, ok := c.led[untouched{b.in, b.v6}]
+	if !ok {
+		f = c.translated(b)
+		c.led[untouched{b.in, b.v6}] = f
 	}
-	is := true
-	for _, g := range w.nat[family(b.v6)][prerouting] {
+	return c.a.x.Disjoint(f, c.destinations(b.v6, q)) && c.a.x.Err() == nil
+}
+
+// translated are new packets that come to a border and meet a NAT rule, or the end of what is modelled. Every chain is asked by
+// itself, as if it were the first.
+func (c *crossings) translated(b border) bdd.Node {
+	f := bdd.False
+	for _, g := range c.w.nat[family(b.v6)][prerouting] {
 		for _, e := range g {
-			is = is && (!familyMatches(e.base.c.t.t.Family, b.v6) || len(e.base.c.rules) <= mostBarring && w.ignores(e.base, b, q))
+			switch {
+			case !familyMatches(e.base.c.t.t.Family, b.v6):
+			case len(e.base.c.rules) > mostBarring:
+				return bdd.True
+			default:
+				f = c.a.x.Or(f, c.meets(e.base, b))
+			}
 		}
 	}
-	w.untouched.Store(k, is)
-	return is
+	return f
 }
 
-// ignores tells whether a NAT chain lets such packets be.
-func (w *Walker) ignores(c *base, b border, q *Query) bool {
-	r, a := w.crossing(b, prerouting)
-	r.pc = (&asking{speech: &speech{q: q}, r: r}).address(r.p.dst(), destination(q), r.pc)
-	ignores := true
-	r.onNAT = func(bdd.Node) { ignores = false }
-	r.onEnd = func(_ bdd.Node, v Verdict, _ station) { ignores = ignores && v == Block }
-	r.traverse(c)
-	return ignores && a.x.Err() == nil
+// meets are the packets that a NAT chain does not let be.
+func (c *crossings) meets(chain *base, b border) bdd.Node {
+	c.arrive(b, prerouting)
+	r, x := c.r, c.a.x
+	f := bdd.False
+	r.onNAT = func(live bdd.Node) { f = x.Or(f, live) }
+	r.onEnd = func(pc bdd.Node, v Verdict, _ station) {
+		if v != Block {
+			f = x.Or(f, pc)
+		}
+	}
+	r.traverse(chain)
+	r.onNAT, r.onEnd = nil, nil
+	return f
 }
 
-// crossing makes new packets at a hook of which nothing is known but the link that received them.
-func (w *Walker) crossing(b border, h hook) (*sweep, *anyPacket) {
-	a := newAnyPacket(bdd.New(maxNodes), nil)
-	r := newSweep(w, a.x)
-	r.hook = h
-	r.p = a.parcel(w, h, b.v6, false)
+// destinations are packets for the other end of a query.
+func (c *crossings) destinations(v6 bool, q *Query) bdd.Node {
+	n := 4
+	if v6 {
+		n = 16
+	}
+	dst, free := newCells(n), newCells(n)
+	dst.freeAll(varDst)
+	free.freeAll(varDst)
+	f := (&asking{speech: &speech{q: q}, r: c.r}).address(dst, destination(q), bdd.True)
+	return c.a.x.And(f, free.same(c.a.x, dst)) // what all of them share is constant in dst
+}
+
+// crossings is where packets at borders are asked about, of which nothing is known but the links. What is found out of sets and
+// addresses serves for the next border.
+type crossings struct {
+	sync.Mutex
+	w   *Walker
+	a   *anyPacket
+	r   *sweep
+	led map[untouched]bdd.Node
+}
+
+// of makes room where there is none.
+func (c *crossings) of(w *Walker) *crossings {
+	if c.a == nil || c.a.x.Size() > keepNodes || c.a.x.Err() != nil || len(c.r.unknowns) > maxUnknown/2 {
+		c.w, c.a, c.led = w, newAnyPacket(bdd.New(maxNodes), nil), map[untouched]bdd.Node{}
+		c.r = newSweep(w, c.a.x)
+	}
+	return c
+}
+
+// arrive puts new packets at a hook of which nothing is known but the link that received them.
+func (c *crossings) arrive(b border, h hook) {
+	r := c.r
+	r.hook, r.steps = h, maxSteps
+	r.p = c.a.parcel(c.w, h, b.v6, false)
 	r.p.in, r.p.inAny, r.p.outAny = b.in, nil, nil
 	for _, known := range []*bdd.Node{&r.p.state[bitEstablished], &r.p.state[bitRelated], &r.p.answer} {
 		*known = bdd.False
 	}
 	r.p.has = r.p.state[bitNew]
-	r.pc = a.possible(r, h)
-	return r, a
+	r.pc = c.a.possible(r, h)
 }
 
-// untouched are addresses as somebody asks for them who is behind a device.
+// untouched is a device that receives packets of a family.
 type untouched struct {
 	in *device
-	to addresses
+	v6 bool
 }
 
 // addresses is what is kept of an end of questions: the addresses that somebody there can have.

@@ -255,10 +255,11 @@ func (c cells) within(x *space, lo, hi []byte) bdd.Node {
 
 // in tells where an address lies in a prefix.
 func (c cells) in(x *space, p netip.Prefix) bdd.Node {
-	a := p.Addr().AsSlice()
-	if len(a) != len(c.b) || !p.IsValid() {
+	if p.Addr().BitLen() != 8*len(c.b) || !p.IsValid() {
 		return bdd.False
 	}
+	whole := p.Addr().As16()
+	a := whole[16-len(c.b):]
 	plain := true
 	for i := range a {
 		m := byte(0xff)
@@ -276,7 +277,7 @@ func (c cells) in(x *space, p netip.Prefix) bdd.Node {
 	if plain {
 		return bdd.True
 	}
-	return x.Prefix(c.vec(x.Space, x.buf[:]), a, p.Bits())
+	return x.Prefix(c.at(0, (p.Bits()+7)/8).vec(x.Space, x.buf[:]), a, p.Bits())
 }
 
 // subtractOne counts down, from 0 to the highest number.

@@ -315,8 +315,19 @@ var specials = []netip.Prefix{
 
 // localPrefixes are those that tell the host's own and other special addresses from the rest.
 func (f *fib) localPrefixes() []netip.Prefix {
-	f.once.Do(func() { f.special = byLength(slices.Concat(specials, f.tables[schema.TableLocal].prefixes())) })
+	f.once.Do(f.readSpecial)
 	return f.special
+}
+
+// theirPrefixes are localPrefixes with those that tell the classes of addresses apart.
+func (f *fib) theirPrefixes() []netip.Prefix {
+	f.once.Do(f.readSpecial)
+	return f.theirs
+}
+
+func (f *fib) readSpecial() {
+	f.special = byLength(slices.Concat(specials, f.tables[schema.TableLocal].prefixes()))
+	f.theirs = byLength(slices.Concat(classes, f.special))
 }
 
 // addrType is inet_dev_addr_type: the local table alone decides, "" for everything else. dev, when not nil, is the only

@@ -21,9 +21,11 @@ var (
 type fib struct {
 	rules  []*schema.PolicyRule
 	tables map[uint32]*rtable
-	// special are the prefixes of the local table and those that no table holds, made when first asked for.
+	// special are the prefixes of the local table and those that no table holds, theirs with those of classOf too, made when
+	// first asked for.
 	once    sync.Once
 	special []netip.Prefix
+	theirs  []netip.Prefix
 }
 
 // rtable finds the longest prefix: routes by prefix, best metric first.
@@ -199,7 +201,10 @@ var classes = byLength(slices.Concat(specials, []netip.Prefix{netip.MustParsePre
 
 // isLocal forks by whether an address is the host's own.
 func (r *sweep) isLocal(c cells) (is, ok bool) {
-	return which(r, c, r.w.fib[family(c.len() == 16)].localPrefixes(), r.w.local)
+	if a, ok := c.addr(); ok {
+		return r.w.local(a), true
+	}
+	return fork(r, byAddressKept(r, ownAddress{}, r.pc, c, r.w.fib[family(c.len() == 16)].localPrefixes(), r.w.local))
 }
 
 // decide asks the routing tables and forks by the answer.

@@ -54,8 +54,9 @@ type Walker struct {
 	// looksAtMACs says that some rule does.
 	looksAtMACs bool
 	pool        sync.Pool // of *sweep
-	// borders says by border whether it is closed, untouched by addresses whether NAT lets them be.
-	borders, untouched sync.Map
+	// borders says by border whether it is closed.
+	borders   sync.Map
+	crossings crossings
 	// rewrites says that some rule writes into packets, or does with them what nobody can foresee.
 	rewrites bool
 	// contents name the expressions nobody can foresee, made when first asked for.
