@@ -264,7 +264,7 @@ func ours(ref schema.Ref, was, is schema.Object, touched, facts map[schema.Ref]b
 		return true
 	}
 	switch ref.Kind {
-	case schema.KindTable, schema.KindXTable, schema.KindListener, schema.KindFDB:
+	case schema.KindTable, schema.KindXTable, schema.KindListener, schema.KindFDB, schema.KindHolder, schema.KindLease, schema.KindMachine:
 		return false
 	case schema.KindNeighbour:
 		if n, ok := was.(*schema.Neighbour); !ok || n.Permanent == nil || !*n.Permanent {

@@ -31,13 +31,16 @@ const Lifetime = 24 * time.Hour
 // fare before and after. It reads nothing but its arguments and changes neither.
 func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) {
 	r := resolve(live, desired)
+	r.look()
 	drafts := r.diff()
 	resets, err := r.resets(o.Resets)
 	if err != nil {
 		return nil, err
 	}
 	drafts = append(drafts, resets...)
+	r.repaired(drafts, false)
 	r.explain(drafts)
+	r.repaired(drafts, true)
 	ordered, err := order(drafts)
 	if err != nil {
 		return nil, err
@@ -68,6 +71,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 		p.Steps = append(p.Steps, r.step(i+1, d))
 	}
 	found := append(r.findings, h.collect(ordered, p.Steps)...)
+	found = append(found, r.lookedAt(p.Steps)...)
 	found = append(found, expectations(checks, desired.Blocks)...)
 	p.Findings = append(p.Findings, found...)
 	for ref := range p.guard(live, o.Sessions, o.SessionsUnknown) {

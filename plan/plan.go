@@ -107,6 +107,8 @@ type Finding struct {
 	Evidence []string `json:"evidence,omitempty"`
 	// Breaks lists the goals it breaks.
 	Breaks []string `json:"breaks,omitempty"`
+	// Cure says what a person can do about it where no step does: a command or sentence each, the smallest first.
+	Cure []string `json:"cure,omitempty"`
 	// Fixes are the remedies: at most one chosen, the others with the reason why not.
 	Fixes []Fix `json:"fixes,omitempty"`
 }

@@ -26,6 +26,9 @@ type resolved struct {
 	networks map[string]*schema.Network // by device
 	byBlock  map[string]*schema.Network // by address of the block
 	guestsOf map[string][]*schema.Guest // by the address of their network, and each by its own
+	// looked are the findings of package checks, repairs what they want beside the file.
+	looked  []looked
+	repairs map[schema.Ref]repair
 }
 
 // move carries what sits on a NIC to its bridge, or back.
@@ -49,7 +52,7 @@ func resolve(live *schema.State, d *schema.Desired) *resolved {
 	own.Guests = slices.Clone(d.Guests)
 	r := &resolved{
 		live: live, Desired: &own, want: d.State.Clone(), addresses: map[schema.Ref]string{}, networks: map[string]*schema.Network{},
-		byBlock: map[string]*schema.Network{}, guestsOf: map[string][]*schema.Guest{},
+		byBlock: map[string]*schema.Network{}, guestsOf: map[string][]*schema.Guest{}, repairs: map[schema.Ref]repair{},
 	}
 	maps.Copy(r.addresses, d.Addresses)
 	for i := range own.Networks {

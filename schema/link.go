@@ -92,6 +92,13 @@ type LinkFacts struct {
 	// MTUSet is true when the MTU of a bridge was set on purpose, so that it no longer follows its ports'. The kernel
 	// does not tell: it is false in what was read, and true where a Change set it (plan/sim).
 	MTUSet bool `json:"mtu_set,omitempty"`
+	// Qdisc is the kind of the root queueing discipline where it is not one that hosts have by themselves: "tbf", "netem",
+	// "htb" …; "" else.
+	Qdisc string `json:"qdisc,omitempty"`
+	// Wireless says that the link is a Wi-Fi station or access point (it has a phy80211).
+	Wireless bool `json:"wireless,omitempty"`
+	// MacvlanMode is of a macvlan or macvtap: "private", "vepa", "bridge", "passthru", "source"; "" else.
+	MacvlanMode string `json:"macvlan_mode,omitempty"`
 	// Tag is of a link of type "vlan", else nil.
 	Tag *VLANTag `json:"tag,omitempty"`
 	// BridgeFacts are of a bridge, PortFacts of a bridge's port; else nil.

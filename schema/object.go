@@ -24,6 +24,9 @@ const (
 	KindFile       Kind = "file"      // a file on disk that holds rules or settings
 	KindListener   Kind = "listener"  // a listening socket of the host
 	KindGrant      Kind = "grant"     // a permission kept by a firewall manager: ufw(8), firewall-cmd(1)
+	KindHolder     Kind = "holder"    // a process that holds a tap
+	KindLease      Kind = "lease"     // an address that a DHCP server of the host gave away
+	KindMachine    Kind = "machine"   // the kernel and its limits
 )
 
 // Kinds lists every kind, in the order in which an engineer would look.
@@ -31,6 +34,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindLink, KindAddress, KindRoute, KindPolicyRule, KindNeighbour, KindFDB, KindSysctl,
 		KindTable, KindXTable, KindNftRule, KindXRule, KindGrant, KindFile, KindListener,
+		KindHolder, KindLease, KindMachine,
 	}
 }
 
@@ -108,6 +112,12 @@ func New(k Kind) Object {
 		return &File{}
 	case KindListener:
 		return &Listener{}
+	case KindHolder:
+		return &Holder{}
+	case KindLease:
+		return &Lease{}
+	case KindMachine:
+		return &Machine{}
 	}
 	return nil
 }

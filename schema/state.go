@@ -152,7 +152,7 @@ func (s *State) Clone() *State {
 }
 
 // Diff lists, one line each, how b differs from a in all that is compared; empty when they are equal. Neighbours and FDB
-// entries that were learned, and listeners, come and go: they are left out.
+// entries that were learned, listeners, holders and leases come and go, and the machine is what it is: they are left out.
 func Diff(a, b *State) []string {
 	var out []string
 	for o := range a.All() {
@@ -181,7 +181,7 @@ func fleeting(o Object) bool {
 	switch v := o.(type) {
 	case *Neighbour:
 		return v.Permanent == nil || !*v.Permanent
-	case *FDBEntry, *Listener:
+	case *FDBEntry, *Listener, *Holder, *Lease, *Machine:
 		return true
 	}
 	return false

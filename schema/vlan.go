@@ -126,6 +126,14 @@ type BridgeFacts struct {
 	// Promisc says that somebody listens to all frames (IFLA_PROMISCUITY): the bridge then hands up to the host what is
 	// in a VLAN that it is not in itself.
 	Promisc bool `json:"promisc,omitempty"`
+	// Querier says that the bridge itself asks who listens to multicast (mcast_querier).
+	Querier bool `json:"querier,omitempty"`
+	// OtherQuerier6 says that another machine behind a port was heard asking so in IPv6 (IFLA_BR_MCAST_QUERIER_STATE, Linux
+	// 5.14): with snooping the bridge then keeps from a port what nobody behind it asked for.
+	OtherQuerier6 bool `json:"other_querier6,omitempty"`
+	// Groups are the multicast groups that are listened to behind ports, "port group", sorted. Read only where snooping is on
+	// and somebody asks; nil else.
+	Groups []string `json:"groups,omitempty"`
 }
 
 // PortFacts are of a bridge's port, read only.

@@ -144,7 +144,7 @@ func (h *host) do(c schema.Change) error {
 		return split(c, nil, nil, h.updateFile)
 	case schema.KindFDB:
 		return split(c, h.putFDB, h.deleteFDB, h.putFDB)
-	case schema.KindListener, schema.KindXTable:
+	case schema.KindListener, schema.KindXTable, schema.KindHolder, schema.KindLease, schema.KindMachine:
 	}
 	return fmt.Errorf("objects of kind %s are read only: %w", c.Ref.Kind, ErrUnmodelled)
 }

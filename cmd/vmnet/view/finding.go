@@ -94,6 +94,9 @@ func (pg *page) finding(f plan.Finding) {
 	pg.evidence(f.Evidence)
 	pg.facet(facetIndent, "owner", owner(f.Owner))
 	pg.facet(facetIndent, "breaks", pg.list(f.Breaks, 4))
+	for i, c := range f.Cure {
+		pg.facet(facetIndent, map[bool]string{true: "by hand"}[i == 0], c)
+	}
 	for _, fix := range f.Fixes {
 		pg.fix(fix)
 	}
