@@ -7,9 +7,18 @@ func Codes(codes []plan.CodeInfo, whole bool, o Options) string {
 	pg := &page{o: o}
 	for _, c := range codes {
 		pg.raw(pg.paint(bold, c.Code) + "  " + clean(c.Title))
-		if whole {
+		if !whole {
+			continue
+		}
+		if c.Doc == nil {
 			pg.blank()
 			pg.para(0, plain, c.Text)
+			continue
+		}
+		for _, part := range c.Doc.Parts() {
+			pg.blank()
+			pg.raw(pg.paint(bold, part[0]))
+			pg.para(2, plain, part[1])
 		}
 	}
 	return pg.String()
