@@ -4,7 +4,7 @@ GOLANGCI = github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.13.1
 GOVULN   = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 FUZZTIME = 10s
 
-.PHONY: demo build test lint fuzz bench oracle torture tools
+.PHONY: demo build test lint fuzz bench oracle torture zoo tools
 
 build:
 	CGO_ENABLED=0 go build -trimpath -o bin/vmnet ./cmd/vmnet
@@ -76,3 +76,8 @@ MOMENTS = 1000
 
 torture: tools
 	TORTURE=$(MOMENTS) $(if $(SEED),TORTURE_SEED=$(SEED)) go test ./apply/torture -count=1 -v -timeout 0
+
+# Every known fault: made, shown with real packets, named, repaired, shown again; alone and together with others. Writes the
+# table apply/zoo/README.md with the times. make zoo SEED=... repeats which are run together.
+zoo: tools
+	go test ./apply/zoo -count=1 -v -timeout 0 -zoo.all $(if $(SEED),-zoo.seed=$(SEED))

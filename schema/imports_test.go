@@ -39,6 +39,7 @@ var floor = map[string]int{
 	"providers/managers":             2,
 	"providers":                      3,
 	"apply":                          5,
+	"apply/zoo":                      0,
 	"providers/hosttest/world":       4,
 	"providers/hosttest/neighbour":   4,
 	"providers/hosttest/guest":       5,

@@ -49,7 +49,7 @@ const patience = 40 * time.Second
 // when the test fails.
 func Start(t testing.TB, name Name, opts Opts) *Running {
 	t.Helper()
-	settle(t)
+	Prepare(t)
 	k, ok := kinds[name]
 	if !ok {
 		t.Fatalf("start neighbour %q: no such neighbour", name)

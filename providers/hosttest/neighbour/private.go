@@ -16,8 +16,9 @@ import (
 // base is where the private files live, on the host's own /run.
 const base = "/run/neighbour"
 
-// settle gives the host an /etc and /var of its own, once.
-func settle(t testing.TB) {
+// Prepare gives the host of the calling goroutine an /etc and /var of its own, once, as Start does: for tests that read the
+// host's files before a neighbour starts.
+func Prepare(t testing.TB) {
 	t.Helper()
 	if err := inside(); err != nil {
 		t.Fatal(err)

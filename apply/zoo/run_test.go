@@ -1,0 +1,198 @@
+package zoo_test
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vmnet/vmnet/apply/zoo"
+	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/schema"
+)
+
+// run runs one case, or several at once that can be: see zoo.Together. It returns how long it took from plan to healed.
+func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
+	t.Helper()
+	c := together(cases)
+	w, err := zoo.LoadWorld("worlds", c.World)
+	if err != nil {
+		t.Fatal(err)
+	}
+	within(t, w, c, func(b *bed) {
+		asked := flows(w, cases...)
+		b.write(c.Files)
+		b.start(running(c))
+		b.sh(c.Healthy)
+		before := b.lines()
+		b.apply(b.plan(b.config))
+		b.serve()
+		b.ask("healthy", asked, false)
+		healthy := b.lines()
+		b.settled("healthy")
+		if b.Failed() {
+			return
+		}
+
+		b.write(c.Broken)
+		b.start(c.Starts)
+		b.sh(c.Break)
+		b.ask("broken", asked, true)
+		broken := b.lines()
+
+		start := time.Now()
+		p := b.plan(b.config)
+		b.named(p, c)
+		switch c.Outcome {
+		case zoo.Repaired:
+			b.repair(p, asked)
+			healed = time.Since(start)
+			b.unchanged(between(healthy, broken, b.lines(), c.Unlike), "after the repair")
+		default:
+			if !p.Empty() {
+				b.Errorf("nothing is to be done, and the plan has steps:\n%s", told(p))
+			}
+			b.unchanged(between(broken, broken, b.lines(), c.Unlike), "after the plan")
+		}
+		if len(p.Unrequested) > 0 {
+			b.Errorf("newly reachable and not asked for: %q", p.Unrequested)
+		}
+		if !b.Failed() {
+			b.emptied(before, healthy, broken, c.Unlike)
+		}
+	})
+	return healed
+}
+
+// together is several cases as one.
+func together(cases []*zoo.Case) *zoo.Case {
+	c := *cases[0]
+	c.Files, c.Broken = clone(c.Files), clone(c.Broken)
+	var unlike []string
+	for i, o := range cases {
+		if i > 0 {
+			c.Break += "\n" + o.Break
+			c.Also += o.Also
+			c.Findings = append(slices.Clone(c.Findings), o.Findings...)
+			for path, text := range o.Broken {
+				c.Broken[path] = text
+			}
+		}
+		if o.Unlike != nil {
+			unlike = append(unlike, o.Unlike.String())
+		}
+	}
+	if len(unlike) > 0 {
+		c.Unlike = regexp.MustCompile(strings.Join(unlike, "|"))
+	}
+	return &c
+}
+
+func clone(m map[string]string) map[string]string {
+	out := map[string]string{}
+	for k, v := range m {
+		out[k] = v
+	}
+	return out
+}
+
+// running are the managers that run before the fault.
+func running(c *zoo.Case) (out []string) {
+	for _, n := range c.Beside {
+		if !slices.Contains(c.Starts, n) {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// named insists that a plan says what a case asks for, and nothing else that is wrong.
+func (b *bed) named(p *plan.Plan, c *zoo.Case) {
+	b.Helper()
+	said := make([]bool, len(c.Findings))
+	for i := range p.Findings {
+		f := &p.Findings[i]
+		known := false
+		for k, want := range c.Findings {
+			if !means(want, f) {
+				continue
+			}
+			known = true
+			said[k] = said[k] || proves(want, f)
+		}
+		if !known && f.Severity != "info" {
+			b.Errorf("a false finding: %s %s %s", f.Code, f.Severity, f.Title)
+		}
+	}
+	for k, want := range c.Findings {
+		if !said[k] {
+			b.Errorf("not found, or not with what proves it: %s %s, title %v, owner %v, evidence %v, fix %v", want.Code, want.Severity, want.Title, want.Owner, want.Evidence, want.Fix)
+		}
+	}
+	if b.Failed() {
+		b.Logf("the plan:\n%s", told(p))
+	}
+}
+
+// means tells whether a finding is the one that is wanted, by what and whom it names.
+func means(want zoo.Finding, f *plan.Finding) bool {
+	owner := ""
+	if f.Owner != nil {
+		owner = f.Owner.Name
+	}
+	return want.Code == f.Code && want.Severity == f.Severity && matches(want.Title, f.Title) && matches(want.Owner, owner)
+}
+
+// proves tells whether a finding has the evidence and the remedy that are wanted.
+func proves(want zoo.Finding, f *plan.Finding) bool {
+	var fixes []string
+	for _, x := range f.Fixes {
+		if x.Chosen {
+			fixes = append(fixes, x.Title)
+		}
+	}
+	return matches(want.Evidence, strings.Join(append(slices.Clone(f.Evidence), f.Detail), "\n")) && matches(want.Fix, strings.Join(fixes, "\n"))
+}
+
+func matches(r *regexp.Regexp, s string) bool { return r == nil || r.MatchString(s) }
+
+// repair carries a plan out, and shows that everything passes and nothing is left to do.
+func (b *bed) repair(p *plan.Plan, asked []zoo.Flow) {
+	b.Helper()
+	if p.Empty() {
+		b.Fatalf("nothing is to be done:\n%s", told(p))
+	}
+	b.apply(p)
+	b.ask("repaired", asked, false)
+	b.settled("repaired")
+	if b.Failed() {
+		b.Logf("the plan was:\n%s", told(p))
+	}
+}
+
+func (b *bed) unchanged(differences []string, when string) {
+	b.Helper()
+	if len(differences) > 0 {
+		b.Errorf("%s others' own is not as it was:\n%s", when, strings.Join(differences, "\n"))
+	}
+}
+
+// emptied takes everything out of the configuration: nothing of ours may be left.
+func (b *bed) emptied(before, healthy, broken map[string]int, unlike *regexp.Regexp) {
+	b.Helper()
+	empty := "vmnet {\n  required_version = \">= 0.1\"\n}\n"
+	b.apply(b.plan(empty))
+	now := b.lines()
+	for l := range now {
+		if ours(l) && before[l] == 0 {
+			b.Errorf("without a configuration there is still: %s", l)
+		}
+	}
+	for o := range b.read().All() {
+		if schema.Owned(o) {
+			b.Errorf("without a configuration this is still ours: %s", o)
+		}
+	}
+	b.unchanged(left(before, healthy, broken, now, unlike), "without a configuration")
+}

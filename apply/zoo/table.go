@@ -1,0 +1,82 @@
+package zoo
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Measured reads how long cases took from plan to healed: lines "ID DURATION".
+func Measured(text string) map[string]time.Duration {
+	out := map[string]time.Duration{}
+	for line := range lines(text) {
+		id, took, _ := strings.Cut(line, " ")
+		if d, err := time.ParseDuration(took); err == nil {
+			out[id] = d
+		}
+	}
+	return out
+}
+
+// groups are the parts of the table, by what the IDs begin with.
+var groups = []struct{ prefix, title string }{
+	{"FW-", "Firewall"},
+	{"NAT-", "NAT"},
+	{"L2-", "Bridges, ports, MAC addresses, MTU"},
+	{"L3-", "Addresses, routes, neighbours, IPv6"},
+	{"SVC-", "DHCP, DNS, managers of networks"},
+	{"SYS-", "Kernel, modules, performance"},
+	{"PLAT-", "Platforms"},
+	{"OK-", "Look like faults, and are none"},
+}
+
+// Table is README.md of the zoo.
+func Table(cases []*Case, took map[string]time.Duration) string {
+	var s strings.Builder
+	s.WriteString("# The zoo of faults\n\nWritten by `make zoo` from the files of [cases](cases); how a case is run stands in [doc.go](doc.go).\n\n")
+	count := map[string]int{}
+	faults := 0
+	for _, c := range cases {
+		count[c.Outcome]++
+		if !strings.HasPrefix(c.ID, "OK-") {
+			faults++
+		}
+	}
+	fmt.Fprintf(&s, "%d faults: **%d named and repaired**, **%d named**, %d not covered. %d look-alikes: nothing is said of them, and nothing is done.\n",
+		faults, count[Repaired], count[Reported], faults-count[Repaired]-count[Reported], count[Healthy])
+	for _, g := range groups {
+		fmt.Fprintf(&s, "\n## %s\n\n| | fault | code | outcome | tested | plan to healed |\n|---|---|---|---|---|---|\n", g.title)
+		for _, c := range cases {
+			if strings.HasPrefix(c.ID, g.prefix) {
+				s.WriteString(row(c, took[c.ID]))
+			}
+		}
+	}
+	return s.String()
+}
+
+func row(c *Case, took time.Duration) string {
+	outcome, tested, time := c.Outcome, c.how(), ""
+	if c.Outcome == Uncovered {
+		outcome, tested = "not covered: "+c.Reason, ""
+	}
+	if took > 0 {
+		time = fmt.Sprintf("%.1f s", took.Seconds())
+	}
+	title := c.Title
+	if c.Says != "" {
+		title += "<br>*" + c.Says + "*"
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", c.ID, title, strings.Join(c.Codes(), " "), outcome, tested, time)
+}
+
+// how says how a case is tested.
+func (c *Case) how() string {
+	switch c.Bed {
+	case Neighbour:
+		return "real " + strings.Join(c.Beside, ", ")
+	case SecondKernel:
+		return "second kernel"
+	}
+	return "namespaces"
+}
