@@ -100,6 +100,9 @@ func (r *resolved) findingFor(d *draft) (Finding, bool) {
 		if o.Key == "net.ipv4.ip_forward" || o.Key == "net.ipv6.conf.all.forwarding" {
 			f.Code, f.Title, f.Detail = "VN301", "forwarding is off: "+o.Key+" = 0", "nothing is routed between guests and the outside"
 		}
+		if _, link, key, ok := schema.SplitLinkSysctl(o.Key); ok && key == "disable_ipv6" && o.Value == "0" {
+			f.Code, f.Title = "VN311", "IPv6 is disabled on "+link
+		}
 	case *schema.Table:
 		f.Code, f.Title = "VN401", fmt.Sprintf("our table %s %s is missing", o.Family, o.Name)
 		f.Detail = "masquerading, forwards and isolation live there"

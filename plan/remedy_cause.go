@@ -96,6 +96,8 @@ func (h *healer) causeRoads(g *schema.Goal, d *trace.Hop) []road {
 		return []road{r}
 	case trace.CodeARPSilent:
 		return h.arpRoads(g, d)
+	case trace.CodeIsolated, trace.CodePortState:
+		return h.portRoads(g, d)
 	case trace.CodeRPFilter:
 		_, link, _, _ := schema.SplitLinkSysctl(d.Ref.Name)
 		return []road{{
