@@ -157,7 +157,7 @@ func told(p *plan.Plan) string {
 	for _, f := range p.Findings {
 		owner := ""
 		if f.Owner != nil {
-			owner = " [" + f.Owner.Name + "]"
+			owner = fmt.Sprintf(" [%s: %s]", f.Owner.Name, strings.Join(f.Owner.Evidence, "; "))
 		}
 		fmt.Fprintf(&s, "%s %s %s%s\n", f.Code, f.Severity, f.Title, owner)
 		for _, e := range f.Evidence {

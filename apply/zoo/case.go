@@ -30,23 +30,28 @@ const (
 
 // Case is a fault, or what looks like one. The package's comment has the form of its file.
 type Case struct {
-	ID, Title, Says, Source string
-	Outcome, Reason         string
-	Bed                     string
+	ID string // of the fault
+	// Variant tells several cases of one fault apart; "" for the only or the first.
+	Variant             string
+	Title, Says, Source string
+	Outcome, Reason     string
+	Bed                 string
 	// Beside are the managers of a Neighbour bed that run from the beginning, Starts those that come with the fault.
 	Beside, Starts []string
 	World          string
 	// Alone says why the case is not run together with others; "" for one that is.
 	Alone string
-	// Unlike matches lines of the host's state that a repair may bring or take although they bear no mark; nil for none.
-	Unlike *regexp.Regexp
+	// Unlike matches lines of the host's state that a repair may bring although they bear no mark, Leaves those that an owner
+	// leaves when it is told to forget, Opens what a repair may open beside what was asked for; nil for none.
+	Unlike, Leaves, Opens *regexp.Regexp
 	// Config replaces the world's configuration unless it is "", Also is added to it.
-	Config, Also   string
-	Healthy, Break string // shell
-	Flows          []Flow
-	Findings       []Finding
-	Files, Broken  map[string]string // content by path, of the healthy host and of the fault
-	path           string
+	Config, Also string
+	// Healthy, Before and Break are run by sh: before vmnet comes, before the programs that break it start, and after them.
+	Healthy, Before, Break string
+	Flows                  []Flow
+	Findings               []Finding
+	Files, Broken          map[string]string // content by path, of the healthy host and of the fault
+	path                   string
 }
 
 // Finding is what a plan must say. A nil expression matches everything.
@@ -60,10 +65,11 @@ type Guest struct{ Name, Device, MAC, Addresses, Gateways string }
 
 // World is what cases are run in: a file of worlds/ with a configuration, guests, and what must pass in it.
 type World struct {
-	Name   string
-	Config string
-	Guests []Guest
-	Flows  []Flow
+	Name    string
+	Config  string
+	Healthy string // shell, run before vmnet comes
+	Guests  []Guest
+	Flows   []Flow
 }
 
 // Load reads all cases of a folder, by ID.
@@ -90,10 +96,10 @@ func Load(dir string) ([]*Case, error) {
 		}
 		out = append(out, c)
 	}
-	slices.SortFunc(out, func(a, b *Case) int { return strings.Compare(a.ID, b.ID) })
+	slices.SortFunc(out, func(a, b *Case) int { return strings.Compare(a.Name(), b.Name()) })
 	for i := 1; i < len(out); i++ {
-		if out[i].ID == out[i-1].ID {
-			errs = append(errs, fmt.Errorf("%s and %s are both %s", out[i-1].path, out[i].path, out[i].ID))
+		if out[i].Name() == out[i-1].Name() {
+			errs = append(errs, fmt.Errorf("%s and %s are both %s", out[i-1].path, out[i].path, out[i].Name()))
 		}
 	}
 	return out, errors.Join(errs...)
@@ -116,7 +122,7 @@ func Parse(text []byte) (*Case, error) {
 
 func (c *Case) set(key, value string) (err error) {
 	texts := map[string]*string{
-		"id": &c.ID, "title": &c.Title, "says": &c.Says, "source": &c.Source, "outcome": &c.Outcome, "reason": &c.Reason,
+		"id": &c.ID, "variant": &c.Variant, "title": &c.Title, "says": &c.Says, "source": &c.Source, "outcome": &c.Outcome, "reason": &c.Reason,
 		"world": &c.World, "alone": &c.Alone,
 	}
 	switch {
@@ -129,6 +135,10 @@ func (c *Case) set(key, value string) (err error) {
 		c.Starts = strings.Fields(value)
 	case key == "unlike":
 		c.Unlike, err = regexp.Compile(value)
+	case key == "leaves":
+		c.Leaves, err = regexp.Compile(value)
+	case key == "opens":
+		c.Opens, err = regexp.Compile(value)
 	default:
 		err = fmt.Errorf("unknown key %q", key)
 	}
@@ -143,6 +153,8 @@ func (c *Case) file(name, data string) (err error) {
 		c.Also = data
 	case name == "healthy.sh":
 		c.Healthy = data
+	case name == "before.sh":
+		c.Before = data
 	case name == "break.sh":
 		c.Break = data
 	case name == "flows":
@@ -177,6 +189,14 @@ func (c *Case) check() error {
 		return errors.New("what is healthy has no findings, and nothing is broken")
 	}
 	return nil
+}
+
+// Name is the case's own: "FW-01", "FW-01/docker".
+func (c *Case) Name() string {
+	if c.Variant == "" {
+		return c.ID
+	}
+	return c.ID + "/" + c.Variant
 }
 
 // Codes are those of the case's findings, sorted.
@@ -215,6 +235,8 @@ func LoadWorld(dir, name string) (*World, error) {
 		switch f.Name {
 		case "config.vmnet.hcl":
 			w.Config = string(f.Data)
+		case "healthy.sh":
+			w.Healthy = string(f.Data)
 		case "guests":
 			for line := range lines(string(f.Data)) {
 				words := append(strings.Fields(line), "-", "-", "-", "-", "-")

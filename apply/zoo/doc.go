@@ -4,6 +4,7 @@
 // A case is a file of cases/, in the form of txtar (golang.org/x/tools/txtar): lines "key: value", then files.
 //
 //	id: FW-01                          stable; the file is called fw-01-….txtar
+//	variant: docker                    where there are several cases of one fault
 //	title: what is broken, in a line
 //	says: how a user tells it
 //	outcome: repaired                  or reported, healthy (a look-alike), uncovered
@@ -12,10 +13,13 @@
 //	break: ufw                         programs of the bed that are started to break it; the others run from the beginning
 //	world: nat                         a file of worlds/, the default
 //	alone: …                           why the case is not run together with others
-//	unlike: REGEXP                     lines of the host's state that a repair may bring or take beside its marked ones
+//	unlike: REGEXP                     lines that a repair may bring although they bear no mark: how an owner keeps what it was told
+//	leaves: REGEXP                     lines that an owner leaves behind when it is told to forget
+//	opens: REGEXP                      what a repair may open beside what the file asks for, and says so
 //	source: …                          where it was reported
 //	-- also.vmnet.hcl --               more of the file that vmnet is given, or config.vmnet.hcl: all of it
 //	-- healthy.sh --                   run on the host before vmnet is
+//	-- before.sh --                    run on the host before the programs of "break" start
 //	-- break.sh --                     run on the host to break it: on GUEST COMMAND runs one in a guest, or on the lan
 //	-- flows --                        asked in addition to those of the world
 //	db1 > internet tcp/80: broken      it passes, passes not when broken, passes after the repair

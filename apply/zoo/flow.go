@@ -2,6 +2,7 @@ package zoo
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,6 +12,7 @@ const (
 	OK     = "ok"     // always
 	Broken = "broken" // not while the fault is there
 	Never  = "never"  // at no time
+	Unsure = "unsure" // as Broken, but not asked while the fault is there: there it hangs on who spoke last
 )
 
 // Any stands for every machine, or every protocol.
@@ -38,8 +40,8 @@ func parseFlows(text string) (out []Flow, err error) {
 		if len(words) == 3 {
 			words = append(words, Any)
 		}
-		if len(words) < 4 || len(words)%2 != 0 || words[1] != ">" || f.When != OK && f.When != Broken && f.When != Never {
-			return nil, fmt.Errorf("want FROM > TO PROTO/PORT: ok, broken or never, have %q", line)
+		if len(words) < 4 || len(words)%2 != 0 || words[1] != ">" || !slices.Contains([]string{OK, Broken, Never, Unsure}, f.When) {
+			return nil, fmt.Errorf("want FROM > TO PROTO/PORT: ok, broken, never or unsure, have %q", line)
 		}
 		f.From, f.To = words[0], words[2]
 		proto, port, hasPort := strings.Cut(words[3], "/")
@@ -51,7 +53,7 @@ func parseFlows(text string) (out []Flow, err error) {
 			}
 			f.Port = uint16(n)
 		}
-		if proto != Any && (hasPort == (proto == "icmp") || proto != "tcp" && proto != "udp" && proto != "icmp") {
+		if hasPort && proto != "tcp" && proto != "udp" || !slices.Contains([]string{Any, "tcp", "udp", "icmp"}, proto) {
 			return nil, fmt.Errorf("want tcp/PORT, udp/PORT or icmp, have %q", words[3])
 		}
 		for i := 4; i < len(words); i += 2 {
@@ -81,7 +83,7 @@ func (f Flow) Fits(g Flow) bool {
 func fits(pattern, s string) bool { return pattern == Any || pattern == s }
 
 // Pattern tells whether f speaks of other flows only, and asks nothing itself.
-func (f Flow) Pattern() bool { return f.From == Any || f.To == Any || f.Proto == Any }
+func (f Flow) Pattern() bool { return f.From == Any || f.To == Any || f.Proto != "icmp" && f.Port == 0 }
 
 func (f Flow) String() string {
 	s := f.From + " > " + f.To + " " + f.Proto

@@ -33,7 +33,7 @@ var fleeting = regexp.MustCompile(`\[\d+:\d+\]|^\d+: |state [A-Z]+|\b(NO-CARRIER
 	`group default|qlen \d+|root refcnt \d+|counter packets \d+ bytes \d+|link-netnsid \d+|@if\d+|\s+\\`)
 
 // noise are lines that nobody decides.
-var noise = regexp.MustCompile(`fe80::|ff00::|^# |multicast`)
+var noise = regexp.MustCompile(`fe80::|ff00::|^# |multicast|^anycast`)
 
 // lines are what the host is, each with where it stands: "table inet filter / chain forward / tcp dport 22 drop".
 func (b *bed) lines() map[string]int {
@@ -123,12 +123,12 @@ func union(all ...map[string]int) map[string]bool {
 
 // left lists how a host without a configuration differs from what it was before vmnet came, but for what the fault did. A
 // setting bears no mark and is never taken back.
-func left(before, healthy, broken, now map[string]int, unlike *regexp.Regexp) (out []string) {
+func left(before, healthy, broken, now map[string]int, leaves *regexp.Regexp) (out []string) {
 	for l := range union(before, now) {
 		fault := broken[l] - healthy[l]
 		low, high := min(before[l], before[l]+fault), max(before[l], before[l]+fault)
 		switch n := now[l]; {
-		case strings.HasPrefix(l, "settings /") || unlike != nil && unlike.MatchString(l):
+		case strings.HasPrefix(l, "settings /") || leaves != nil && leaves.MatchString(l):
 		case n < low:
 			out = append(out, "- "+l)
 		case n > high:

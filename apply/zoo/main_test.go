@@ -40,7 +40,7 @@ func load(t *testing.T) []*zoo.Case {
 }
 
 // often are the cases of slow beds that every test runs; the others are run by make zoo.
-var often = map[string]bool{"FW-01": true, "FW-12": true}
+var often = map[string]bool{"FW-01/docker": true, "FW-12": true}
 
 // clock keeps how long cases took to heal.
 type clock struct {
@@ -59,13 +59,12 @@ func TestCases(t *testing.T) {
 	measured := &clock{took: map[string]time.Duration{}}
 	t.Run("all", func(t *testing.T) {
 		for _, c := range load(t) {
-			if c.Outcome == zoo.Uncovered || c.Bed == zoo.SecondKernel || c.Bed == zoo.Neighbour && !*everything && !often[c.ID] {
+			if c.Outcome == zoo.Uncovered || c.Bed == zoo.SecondKernel || c.Bed == zoo.Neighbour && !*everything && !often[c.Name()] {
 				continue
 			}
-			t.Run(c.ID, func(t *testing.T) {
+			t.Run(c.Name(), func(t *testing.T) {
 				t.Parallel()
-				d := run(t, c)
-				measured.set(c.ID, d)
+				measured.set(c.Name(), run(t, c))
 			})
 		}
 	})
@@ -95,7 +94,7 @@ func TestTogether(t *testing.T) {
 		some := choose(r, fit, 2+r.IntN(2))
 		var names []string
 		for _, c := range some {
-			names = append(names, c.ID)
+			names = append(names, strings.ReplaceAll(c.Name(), "/", "."))
 		}
 		t.Run(strings.Join(names, "+"), func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,7 @@
 package zoo_test
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,7 +25,7 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 		asked := flows(w, cases...)
 		b.write(c.Files)
 		b.start(running(c))
-		b.sh(c.Healthy)
+		b.sh(w.Healthy + c.Healthy)
 		before := b.lines()
 		b.apply(b.plan(b.config))
 		b.serve()
@@ -36,6 +37,7 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 		}
 
 		b.write(c.Broken)
+		b.sh(c.Before)
 		b.start(c.Starts)
 		b.sh(c.Break)
 		b.ask("broken", asked, true)
@@ -55,11 +57,15 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 			}
 			b.unchanged(between(broken, broken, b.lines(), c.Unlike), "after the plan")
 		}
-		if len(p.Unrequested) > 0 {
-			b.Errorf("newly reachable and not asked for: %q", p.Unrequested)
+		for _, u := range p.Unrequested {
+			if c.Opens == nil || !c.Opens.MatchString(u) {
+				b.Errorf("newly reachable and not asked for: %s", u)
+			}
 		}
-		if !b.Failed() {
-			b.emptied(before, healthy, broken, c.Unlike)
+		if b.Failed() {
+			b.Logf("the plan:\n%s", told(p))
+		} else {
+			b.emptied(before, healthy, broken, c.Leaves)
 		}
 	})
 	return healed
@@ -69,7 +75,7 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 func together(cases []*zoo.Case) *zoo.Case {
 	c := *cases[0]
 	c.Files, c.Broken = clone(c.Files), clone(c.Broken)
-	var unlike []string
+	c.Unlike, c.Leaves, c.Opens = nil, nil, nil
 	for i, o := range cases {
 		if i > 0 {
 			c.Break += "\n" + o.Break
@@ -79,14 +85,17 @@ func together(cases []*zoo.Case) *zoo.Case {
 				c.Broken[path] = text
 			}
 		}
-		if o.Unlike != nil {
-			unlike = append(unlike, o.Unlike.String())
-		}
-	}
-	if len(unlike) > 0 {
-		c.Unlike = regexp.MustCompile(strings.Join(unlike, "|"))
+		c.Unlike, c.Leaves, c.Opens = either(c.Unlike, o.Unlike), either(c.Leaves, o.Leaves), either(c.Opens, o.Opens)
 	}
 	return &c
+}
+
+// either matches what one of two does. Nil matches nothing.
+func either(a, b *regexp.Regexp) *regexp.Regexp {
+	if a == nil || b == nil {
+		return cmp.Or(a, b)
+	}
+	return regexp.MustCompile(a.String() + "|" + b.String())
 }
 
 func clone(m map[string]string) map[string]string {
@@ -130,9 +139,6 @@ func (b *bed) named(p *plan.Plan, c *zoo.Case) {
 			b.Errorf("not found, or not with what proves it: %s %s, title %v, owner %v, evidence %v, fix %v", want.Code, want.Severity, want.Title, want.Owner, want.Evidence, want.Fix)
 		}
 	}
-	if b.Failed() {
-		b.Logf("the plan:\n%s", told(p))
-	}
 }
 
 // means tells whether a finding is the one that is wanted, by what and whom it names.
@@ -152,7 +158,11 @@ func proves(want zoo.Finding, f *plan.Finding) bool {
 			fixes = append(fixes, x.Title)
 		}
 	}
-	return matches(want.Evidence, strings.Join(append(slices.Clone(f.Evidence), f.Detail), "\n")) && matches(want.Fix, strings.Join(fixes, "\n"))
+	proofs := append(slices.Clone(f.Evidence), f.Detail)
+	if f.Owner != nil {
+		proofs = append(proofs, f.Owner.Evidence...)
+	}
+	return matches(want.Evidence, strings.Join(proofs, "\n")) && matches(want.Fix, strings.Join(fixes, "\n"))
 }
 
 func matches(r *regexp.Regexp, s string) bool { return r == nil || r.MatchString(s) }
@@ -166,9 +176,6 @@ func (b *bed) repair(p *plan.Plan, asked []zoo.Flow) {
 	b.apply(p)
 	b.ask("repaired", asked, false)
 	b.settled("repaired")
-	if b.Failed() {
-		b.Logf("the plan was:\n%s", told(p))
-	}
 }
 
 func (b *bed) unchanged(differences []string, when string) {
@@ -179,7 +186,7 @@ func (b *bed) unchanged(differences []string, when string) {
 }
 
 // emptied takes everything out of the configuration: nothing of ours may be left.
-func (b *bed) emptied(before, healthy, broken map[string]int, unlike *regexp.Regexp) {
+func (b *bed) emptied(before, healthy, broken map[string]int, leaves *regexp.Regexp) {
 	b.Helper()
 	empty := "vmnet {\n  required_version = \">= 0.1\"\n}\n"
 	b.apply(b.plan(empty))
@@ -194,5 +201,5 @@ func (b *bed) emptied(before, healthy, broken map[string]int, unlike *regexp.Reg
 			b.Errorf("without a configuration this is still ours: %s", o)
 		}
 	}
-	b.unchanged(left(before, healthy, broken, now, unlike), "without a configuration")
+	b.unchanged(left(before, healthy, broken, now, leaves), "without a configuration")
 }

@@ -18,6 +18,9 @@ func Measured(text string) map[string]time.Duration {
 	return out
 }
 
+// alikes begin the IDs of what looks like a fault.
+const alikes = "OK-"
+
 // groups are the parts of the table, by what the IDs begin with.
 var groups = []struct{ prefix, title string }{
 	{"FW-", "Firewall"},
@@ -27,32 +30,41 @@ var groups = []struct{ prefix, title string }{
 	{"SVC-", "DHCP, DNS, managers of networks"},
 	{"SYS-", "Kernel, modules, performance"},
 	{"PLAT-", "Platforms"},
-	{"OK-", "Look like faults, and are none"},
+	{alikes, "Look like faults, and are none"},
 }
 
 // Table is README.md of the zoo.
 func Table(cases []*Case, took map[string]time.Duration) string {
 	var s strings.Builder
 	s.WriteString("# The zoo of faults\n\nWritten by `make zoo` from the files of [cases](cases); how a case is run stands in [doc.go](doc.go).\n\n")
-	count := map[string]int{}
-	faults := 0
-	for _, c := range cases {
-		count[c.Outcome]++
-		if !strings.HasPrefix(c.ID, "OK-") {
-			faults++
-		}
-	}
-	fmt.Fprintf(&s, "%d faults: **%d named and repaired**, **%d named**, %d not covered. %d look-alikes: nothing is said of them, and nothing is done.\n",
-		faults, count[Repaired], count[Reported], faults-count[Repaired]-count[Reported], count[Healthy])
+	s.WriteString(counts(cases))
 	for _, g := range groups {
 		fmt.Fprintf(&s, "\n## %s\n\n| | fault | code | outcome | tested | plan to healed |\n|---|---|---|---|---|---|\n", g.title)
 		for _, c := range cases {
 			if strings.HasPrefix(c.ID, g.prefix) {
-				s.WriteString(row(c, took[c.ID]))
+				s.WriteString(row(c, took[c.Name()]))
 			}
 		}
 	}
 	return s.String()
+}
+
+// counts says in a sentence or two how the faults fare. A fault of several cases counts once, as its first.
+func counts(cases []*Case) string {
+	count, alike := map[string]int{}, map[string]int{}
+	for _, c := range cases {
+		switch {
+		case c.Variant != "":
+		case strings.HasPrefix(c.ID, alikes):
+			alike[c.Outcome]++
+		default:
+			count[c.Outcome]++
+		}
+	}
+	return fmt.Sprintf("%d faults: **%d named and repaired**, **%d named** where nothing on the host can or may repair them, %d not covered.\n"+
+		"%d look-alikes: of %d nothing is said and to them nothing is done, %d are not covered.\n",
+		count[Repaired]+count[Reported]+count[Uncovered], count[Repaired], count[Reported], count[Uncovered],
+		alike[Healthy]+alike[Uncovered], alike[Healthy], alike[Uncovered])
 }
 
 func row(c *Case, took time.Duration) string {
@@ -67,7 +79,7 @@ func row(c *Case, took time.Duration) string {
 	if c.Says != "" {
 		title += "<br>*" + c.Says + "*"
 	}
-	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", c.ID, title, strings.Join(c.Codes(), " "), outcome, tested, time)
+	return fmt.Sprintf("| %s | %s | %s | %s | %s | %s |\n", c.Name(), title, strings.Join(c.Codes(), " "), outcome, tested, time)
 }
 
 // how says how a case is tested.
