@@ -65,9 +65,17 @@ type Guard struct {
 	Path string // of the journal
 	Open Opener
 	// Tell speaks to everybody who is logged in.
-	Tell func(string)
+	Tell func(Announcement)
 	// Options are for the rollback.
 	Options Options
+}
+
+// Announcement is what everybody must know of a change.
+type Announcement struct {
+	ID   string // of the change
+	Text string
+	// Result is how it ended; "" while it has not.
+	Result Result
 }
 
 // Watch guards a change until it has ended: it undoes it when the process that makes it dies or takes longer than its
@@ -91,7 +99,7 @@ func Watch(ctx context.Context, g Guard) error {
 	said := &announcer{tell: g.Tell}
 	w := &vigil{Guard: g}
 	if e.Phase == Applying && e.Confirm > 0 {
-		g.Tell(fmt.Sprintf("vmnet: %s makes change %s (%d steps); it is undone unless somebody confirms it", e.Who.Text(), e.ID, len(e.Plan.Steps)))
+		g.Tell(Announcement{ID: e.ID, Text: fmt.Sprintf("vmnet: %s makes change %s (%d steps); it is undone unless somebody confirms it", e.Who.Text(), e.ID, len(e.Plan.Steps))})
 	}
 	for {
 		e, err := f.Now()
@@ -101,7 +109,7 @@ func Watch(ctx context.Context, g Guard) error {
 		if e.Phase == Ended && !w.trying || e.Watchdog != self() && e.Watchdog.Alive() { // or another was armed
 			return nil
 		}
-		said.hear(e)
+		said.hear(e, e.Left())
 		w.wake(e)
 		if cause := e.due(); cause != nil && w.ready() {
 			again, err := w.undo(ctx, f, e, cause)
@@ -225,7 +233,7 @@ func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (a
 	}
 	defer func() { _ = done() }() // nothing is left to write
 	if !w.trying {
-		w.Tell(fmt.Sprintf("vmnet: change %s is being undone: %v", now.ID, cause))
+		w.Tell(Announcement{ID: now.ID, Text: fmt.Sprintf("vmnet: change %s is being undone: %v", now.ID, cause)})
 	}
 	report, err := Rollback(ctx, l, now, h, w.Options, cause)
 	failure, _ := errors.AsType[*Failure](err)
@@ -239,7 +247,7 @@ func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (a
 		return true, nil
 	}
 	if report != nil {
-		w.Tell(fmt.Sprintf("vmnet: change %s: %s: %d of %d facts as before", now.ID, report.Result, report.Held, report.Facts))
+		w.Tell(Announcement{now.ID, fmt.Sprintf("vmnet: change %s: %s: %d of %d facts as before", now.ID, report.Result, report.Held, report.Facts), report.Result})
 	}
 	return false, err
 }
@@ -260,32 +268,36 @@ func (w *vigil) overdue(err error, f *Follower) {
 
 // announcer says what everybody must know, each thing once.
 type announcer struct {
-	tell     func(string)
+	tell     func(Announcement)
 	deadline time.Duration // of the wait that was announced
 	half     bool
 	last     bool
 }
 
-const lastCall = 30 * time.Second
+// lastCall is when the last warning comes; a wait shorter than brief has no warnings.
+const (
+	lastCall = 30 * time.Second
+	brief    = 10 * time.Second
+)
 
-func (a *announcer) hear(e *Entry) {
+// hear is told of the change as it is, and how much time is left.
+func (a *announcer) hear(e *Entry, left time.Duration) {
 	if e.Phase != Waiting {
 		return
 	}
-	left := e.Left()
 	say := func(what string) {
-		a.tell(fmt.Sprintf("vmnet: change %s by %s %s %s unless somebody confirms it from a new login: vmnet confirm %s",
-			e.ID, e.Who.Text(), what, left.Round(time.Second), e.ID))
+		a.tell(Announcement{ID: e.ID, Text: fmt.Sprintf("vmnet: change %s by %s %s %s unless somebody confirms it from a new login: vmnet confirm %s",
+			e.ID, e.Who.Text(), what, left.Round(time.Second), e.ID)})
 	}
 	switch {
 	case a.deadline != e.Deadline:
-		a.deadline, a.half, a.last = e.Deadline, e.wait/2 <= lastCall, e.wait <= lastCall
+		a.deadline, a.half, a.last = e.Deadline, e.wait < brief, e.wait <= lastCall
 		say("is made, and undone in")
-	case !a.last && left <= lastCall:
-		a.half, a.last = true, true
-		say("is undone in")
 	case !a.half && left <= e.wait/2:
-		a.half = true
+		a.half, a.last = true, a.last || left <= lastCall
+		say("is undone in")
+	case !a.last && left <= lastCall:
+		a.last = true
 		say("is undone in")
 	}
 }

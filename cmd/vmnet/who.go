@@ -48,13 +48,17 @@ func commandLine(args []string) string {
 	return strings.Join(out, " ")
 }
 
-// tellEverybody speaks to all who are logged in.
-func (a *app) tellEverybody(text string) {
+// tellEverybody speaks to all who are logged in, and to the host's journal.
+func (a *app) tellEverybody(n apply.Announcement) {
 	const patience = 2 * time.Second
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	_, _ = sessions.Tell(ctx, text) // nobody is left to be told that nobody could be told
-	_ = sessions.Log(ctx, text, map[string]string{"VMNET_ACTION": "watchdog"})
+	_, _ = sessions.Tell(ctx, n.Text) // nobody is left to be told that nobody could be told
+	fields := map[string]string{"VMNET_PLAN_ID": n.ID, "VMNET_ACTION": "watchdog"}
+	if n.Result != "" {
+		fields["VMNET_RESULT"] = string(n.Result)
+	}
+	_ = sessions.Log(context.Background(), n.Text, fields) // which has its own time
 }
 
 // record leaves a trace in the host's journal, where there is one.
