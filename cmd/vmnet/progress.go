@@ -10,7 +10,7 @@ import (
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 )
 
-// heartbeat is how often a step that takes long is heard of.
+// heartbeat is how often what takes long is heard of.
 const heartbeat = 5 * time.Second
 
 // teller writes progress, and that a long step is still under way.
@@ -38,9 +38,7 @@ func (t *teller) run() {
 			return
 		case <-t.beat.C:
 			t.mutex.Lock()
-			if t.now.Kind == apply.EventBegin {
-				t.app.errText(view.Heartbeat(t.now, time.Since(t.since), t.v))
-			}
+			t.app.errText(view.Heartbeat(t.now, time.Since(t.since), t.v))
 			t.mutex.Unlock()
 		}
 	}
@@ -49,8 +47,11 @@ func (t *teller) run() {
 func (t *teller) hear(e apply.Event) {
 	t.mutex.Lock()
 	defer t.mutex.Unlock()
-	t.now, t.since = e, time.Now()
-	t.beat.Reset(heartbeat)
+	t.now = e
+	if e.Kind != apply.EventSettling { // one look after another, of which nothing is told
+		t.since = time.Now()
+		t.beat.Reset(heartbeat)
+	}
 	t.app.errText(view.Progress(e, t.v))
 }
 

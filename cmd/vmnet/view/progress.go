@@ -48,10 +48,21 @@ func (pg *page) progress(e apply.Event, outcome string) {
 	pg.wide(left, outcome+fmt.Sprintf("  %7s", elapsed(e.Elapsed)))
 }
 
-// Heartbeat says that a step is still being made.
+// Heartbeat says what is still under way since the last event; "" for nothing.
 func Heartbeat(e apply.Event, took time.Duration, o Options) string {
+	what := ""
+	switch e.Kind {
+	case apply.EventBegin:
+		what = fmt.Sprintf("at step %d of %d, %s", e.Step.ID, e.Total, clean(stepTitle(*e.Step)))
+	case apply.EventVerify, apply.EventSettling:
+		what = "reading the host back"
+	case apply.EventRollback, apply.EventUndone, apply.EventUndoFailed:
+		what = "taking back"
+	default:
+		return ""
+	}
 	pg := &page{o: o}
-	pg.raw(fmt.Sprintf("  still at step %d of %d, %s (%s)", e.Step.ID, e.Total, clean(stepTitle(*e.Step)), took.Round(time.Second)))
+	pg.raw(fmt.Sprintf("  still %s (%s)", what, took.Round(time.Second)))
 	return pg.String()
 }
 
