@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -55,9 +56,9 @@ func (r *run) undoAll(ctx context.Context) (transient bool) {
 				failed = append(failed, m)
 			}
 		}
-		todo = failed
-		if !transient || try == undoTries || r.o.Settle < 0 {
-			return transient
+		todo = r.left(ctx, failed)
+		if len(todo) == 0 || !transient || try == undoTries || r.o.Settle < 0 {
+			return transient && len(todo) > 0
 		}
 		select {
 		case <-ctx.Done():
@@ -65,6 +66,25 @@ func (r *run) undoAll(ctx context.Context) (transient bool) {
 		case <-time.After(undoPause):
 		}
 	}
+}
+
+// left are those of the steps that failed to be undone which are still not as before: what stands on a link goes with it.
+func (r *run) left(ctx context.Context, failed []made) []made {
+	if len(failed) == 0 {
+		return nil
+	}
+	live, err := r.host.Read(ctx)
+	if err != nil {
+		return failed
+	}
+	return slices.DeleteFunc(failed, func(m made) bool {
+		s := &r.plan.Steps[m.index]
+		gone := holds(live, s.Change.Ref, s.Change.Before)
+		if gone {
+			r.undone(s, &r.report.Steps[m.index], 0)
+		}
+		return gone
+	})
 }
 
 // mayPass tells a failure that another try may not meet from one that only a person can resolve.
@@ -94,12 +114,16 @@ func (r *run) undo(ctx context.Context, m made) error {
 		r.o.Progress(r.event(EventUndoFailed, s, time.Since(began), err))
 		return err
 	}
+	r.undone(s, res, time.Since(began))
+	return nil
+}
+
+func (r *run) undone(s *plan.Step, res *StepResult, took time.Duration) {
 	_ = r.journal.write(record{Type: recordUndone, Step: s.ID}, false)
 	if res.State == StepDone || res.State == StepRemained {
 		res.State, res.Error = StepUndone, ""
 	}
-	r.o.Progress(r.event(EventUndone, s, time.Since(began), nil))
-	return nil
+	r.o.Progress(r.event(EventUndone, s, took, nil))
 }
 
 // takeBack undoes a change: by its inverse where the host is as the change left it, which is nearly always; else by what is
