@@ -128,7 +128,7 @@ func (r *run) last(ctx context.Context) error {
 
 // renew plans the steps that last anew where their objects changed while the change waited: somebody added a line to a file.
 func (r *run) renew(ctx context.Context) {
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
 		return // each step compares for itself
 	}

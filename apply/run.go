@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/vmnet/vmnet/plan"
@@ -44,6 +45,21 @@ type Options struct {
 type Watchdog interface {
 	// Alive tells whether it still does.
 	Alive() bool
+}
+
+// ErrBlind is the error of a look at the host that did not see everything: what was not seen is not gone.
+var ErrBlind = errors.New("not everything could be read")
+
+// see reads the host. Rules that keep changing while they are read are no reason to stop.
+func see(ctx context.Context, h Host) (*schema.State, error) {
+	live, err := h.Read(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("read host: %w", err)
+	}
+	if closed := slices.DeleteFunc(slices.Clone(live.Blind), func(part string) bool { return part == schema.MovingRules }); len(closed) > 0 {
+		return nil, fmt.Errorf("read host: %w: %s", ErrBlind, schema.Unseen(closed))
+	}
+	return live, nil
 }
 
 func (o Options) withDefaults() Options {
@@ -206,9 +222,9 @@ func (r *run) check(ctx context.Context) error {
 	if watched {
 		_ = watcher.Watch() // who writes is not told to everybody
 	}
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
-		return fmt.Errorf("read host: %w", err)
+		return err
 	}
 	r.before = remember(live, r.plan)
 	r.report.Facts = len(r.plan.Basis)
@@ -281,7 +297,7 @@ func (r *run) do(ctx context.Context, i int) error {
 func (r *run) madeAnyway(ctx context.Context, c schema.Change) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.o.StepTimeout)
 	defer cancel()
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	return err != nil || !holds(live, c.Ref, c.Before)
 }
 

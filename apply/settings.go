@@ -21,7 +21,7 @@ func (r *run) settings(ctx context.Context, c schema.Change) error {
 	if was == nil || was.Facts == nil {
 		return nil
 	}
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
 		return fmt.Errorf("read the settings of %s: %w", c.Ref, err)
 	}

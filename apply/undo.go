@@ -73,7 +73,7 @@ func (r *run) left(ctx context.Context, failed []made) []made {
 	if len(failed) == 0 {
 		return nil
 	}
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
 		return failed
 	}
@@ -140,9 +140,9 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 			return r.settings(ctx, c)
 		}
 	}
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
-		return errors.Join(first, fmt.Errorf("read host: %w", err))
+		return errors.Join(first, err)
 	}
 	if holds(live, c.Ref, c.Before) { // by the kernel's or somebody else's doing, or never made
 		return r.settings(ctx, c)
@@ -168,9 +168,9 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 // with it.
 func (r *run) free(ctx context.Context, link schema.Ref) error {
 	if r.found == nil { // once for all links
-		live, err := r.host.Read(ctx)
+		live, err := see(ctx, r.host)
 		if err != nil {
-			return fmt.Errorf("read host: %w", err)
+			return err
 		}
 		r.found = live
 	}
@@ -210,9 +210,9 @@ func ownRoute(o schema.Object) bool {
 func (r *run) restored(ctx context.Context) bool {
 	began := time.Now()
 	err := settle(ctx, r.o.Settle, func() error {
-		live, err := r.host.Read(ctx)
+		live, err := see(ctx, r.host)
 		if err != nil {
-			return fmt.Errorf("read host: %w", err)
+			return err
 		}
 		r.compare(live)
 		if len(r.report.Differences) > 0 {

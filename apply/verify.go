@@ -61,9 +61,9 @@ func settle(ctx context.Context, total time.Duration, look func() error) error {
 }
 
 func (r *run) verifyOnce(ctx context.Context) error {
-	live, err := r.host.Read(ctx)
+	live, err := see(ctx, r.host)
 	if err != nil {
-		return fmt.Errorf("read host: %w", err)
+		return err
 	}
 	again, err := replan(live, r.plan)
 	if err != nil {

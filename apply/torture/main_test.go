@@ -21,6 +21,10 @@ import (
 const programMark = "VMNET_TORTURE_PROGRAM"
 
 func TestMain(m *testing.M) {
+	if os.Getenv(refusedMark) != "" {
+		fmt.Fprintln(os.Stderr, "FAIL:", beRefused()) // it comes back with an error only
+		os.Exit(1)
+	}
 	if os.Getenv(programMark) != "" || os.Getpid() == 1 { // the first process of a guest has nothing but its files
 		os.Exit(guest.Main(m))
 	}

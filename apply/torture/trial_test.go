@@ -125,12 +125,18 @@ type vmnet struct {
 
 func (x *trial) start(args ...string) *vmnet {
 	x.Helper()
-	v := &vmnet{cmd: exec.Command(program(), args...), out: &bytes.Buffer{}, doc: &bytes.Buffer{}, ended: make(chan struct{})}
+	return x.begin(exec.Command(program(), args...), func(*exec.Cmd) {})
+}
+
+func (x *trial) begin(cmd *exec.Cmd, with func(*exec.Cmd)) *vmnet {
+	x.Helper()
+	v := &vmnet{cmd: cmd, out: &bytes.Buffer{}, doc: &bytes.Buffer{}, ended: make(chan struct{})}
 	v.cmd.Env = append(os.Environ(), "VMNET_RUNTIME_DIR="+x.run, "VMNET_FILE_ROOT="+x.root)
 	both := &shared{to: v.out}
 	v.cmd.Stdout, v.cmd.Stderr = io.MultiWriter(both, v.doc), both
 	v.cmd.WaitDelay = time.Second
 	v.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	with(cmd)
 	x.must(v.cmd.Start())
 	go func() {
 		defer close(v.ended)

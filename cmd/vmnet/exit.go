@@ -93,6 +93,7 @@ var classes = []struct {
 	{apply.ErrRolledBack, exitRolledBack, apply.CodeRolledBack},
 	{apply.ErrStale, exitStale, apply.CodeMisfit},
 	{apply.ErrBusy, exitBusy, apply.CodeBusy},
+	{apply.ErrBlind, exitBlind, apply.CodeBlind},
 }
 
 // failed wraps the error of a command's work.
