@@ -25,11 +25,11 @@ func (h *healer) neighbourRoads(g *schema.Goal, res trace.Result, c culprit, own
 	case a == nil:
 		return []road{{title: "let neighbours be found", closed: "in a table of " + c.table.Family + " that its tool manages, no exception for it can be written"}}
 	case dockerUser(c) != nil:
-		return []road{{title: "accept " + a.talkWords() + " in DOCKER-USER, Docker's own door", drafts: h.door(c, dockerUser(c), []accept{*a}, g)}}
+		return []road{{title: "accept " + a.talkWords() + " in DOCKER-USER, Docker's own door", drafts: h.door(c, dockerUser(c), []accept{*a}, g, res)}}
 	case sig.owner != "":
 		return []road{{title: "change it at its owner " + owner.Name, closed: "it belongs to " + owner.Name + ", which would write it again: it has to let " + a.talkWords() + " pass"}}
 	case c.rule == nil:
-		return []road{{title: "accept " + a.talkWords() + " at the end of the chain, before its policy", drafts: h.exceptions(c, []accept{*a}, len(c.chain.Rules), g)}}
+		return h.beforePolicy(g, c, []accept{*a}, "accept "+a.talkWords())
 	}
 	del := road{title: "delete the rule by its full specification", drafts: h.deletion(g, c)}
 	switch {

@@ -16,6 +16,9 @@ func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
 	reply := res.Half == "reply"
 	in, out := h.devices(g, res, c.table)
 	base := accept{address: g.Address}
+	if c.base.Hook == "output" && g.Via != nil {
+		out = res.Decider.Out // of the route to where the host sends it: it is led on later
+	}
 	switch c.base.Hook {
 	case "forward":
 		base.in, base.out = in, out
@@ -30,21 +33,43 @@ func (h *healer) accepts(g *schema.Goal, res trace.Result, c culprit) []accept {
 	case !tracked(c):
 	case reply || res.Half == "established":
 		base.state = ctEstablished
-	case g.Via != nil && c.base.Hook == "forward":
+	case g.Via != nil && led(c):
 		base.state = ctDNAT
 	}
 	v6 := res.Flow.Dst.Is6()
-	if (c.base.Hook == "prerouting" || c.base.Hook == "ingress") && g.Via != nil && !reply {
+	if g.Via != nil && !reply && !led(c) {
 		return beforeDNAT(base, g, res.Flow, v6)
+	}
+	receiver := g.To
+	if reply {
+		receiver = g.From
 	}
 	acc := spread(base, g, v6, reply)
 	for i := range acc {
-		if a := &acc[i]; seesRoutes(c) && !reply && g.To.Kind != "host" && h.holdsOwn(a.dst) {
+		switch a := &acc[i]; {
+		case !seesRoutes(c):
+		case receiver.Kind == "host" && !a.dst.IsValid():
+			a.place = toHost
+		case receiver.Kind != "host" && h.holdsOwn(a.dst):
 			a.place = throughHost
 		}
 	}
 	return acc
 }
+
+// led tells whether a forward's packets have got the guest's address where a chain sees them.
+func led(c culprit) bool {
+	switch c.base.Hook {
+	case "ingress":
+		return false
+	case "prerouting", "output":
+		return c.base.Hook == "output" && c.table.Family == "bridge" || c.table.Family != "bridge" && c.base.Priority > prioDNAT
+	}
+	return true
+}
+
+// prioDNAT is NF_IP_PRI_NAT_DST (include/uapi/linux/netfilter_ipv4.h).
+const prioDNAT = -100
 
 // holdsOwn tells whether a prefix, invalid for every address, has an address of the host among others.
 func (h *healer) holdsOwn(p netip.Prefix) bool {
@@ -143,7 +168,12 @@ func beforeDNAT(base accept, g *schema.Goal, f trace.Flow, v6 bool) []accept {
 	var out []accept
 	for _, src := range prefixesOf(g.From, v6) {
 		a := base
-		a.src, a.dst, a.proto, a.dport = src, netip.PrefixFrom(f.Dst, f.Dst.BitLen()), g.Via.Proto, g.Via.Ports
+		a.src, a.proto, a.dport = src, g.Via.Proto, g.Via.Ports
+		if g.From.Kind == "host" { // localhost among others
+			a.place, a.v6 = toHost, v6
+		} else {
+			a.dst = netip.PrefixFrom(f.Dst, f.Dst.BitLen())
+		}
 		out = append(out, a)
 	}
 	return out

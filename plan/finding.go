@@ -249,13 +249,14 @@ func (h *healer) healed(key string, ordered []*draft) bool {
 }
 
 // expectations are the findings of checks that fail after all: what the plan does not heal.
-func expectations(checks []Check, blocks map[string]schema.Origin) []Finding {
+func (h *healer) expectations(checks []Check, blocks map[string]schema.Origin) []Finding {
 	var out []Finding
 	for _, c := range checks {
 		f := Finding{Severity: "error", Address: c.Goal.Address, Object: c.Goal.Name, Origin: blocks[c.Goal.Address], Detail: c.After.Why}
 		switch {
 		case c.After.Status == "fail" && c.Goal.Allow:
 			f.Code, f.Title = "VN601", "still does not get through after this plan: "+c.Goal.Name
+			f.Fixes = h.closed[goalKey(&c.Goal)]
 		case c.After.Status == "fail":
 			f.Code, f.Title = "VN602", "gets through and must not: "+c.Goal.Name
 		case c.After.Status == "depends":

@@ -72,7 +72,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	}
 	found := append(r.findings, h.collect(ordered, p.Steps)...)
 	found = append(found, r.lookedAt(p.Steps)...)
-	found = append(found, expectations(checks, desired.Blocks)...)
+	found = append(found, h.expectations(checks, desired.Blocks)...)
 	p.Findings = append(p.Findings, found...)
 	for ref := range p.guard(live, o.Sessions, o.SessionsUnknown) {
 		h.relied[ref] = true
@@ -97,7 +97,7 @@ func observation(live *schema.State) Observation {
 // foresee makes every step on a copy of the live state, after taking away the rules that earlier remedies left in foreign
 // tables: whether each is still needed is found anew.
 func (r *resolved) foresee(ordered []*draft) (*healer, error) {
-	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, breaks: map[string][]string{}, healing: map[string][]*draft{}, relied: map[schema.Ref]bool{}}
+	h := &healer{r: r, state: r.live.Clone(), findings: map[string]*Finding{}, given: map[string]bool{}, closed: map[string][]Fix{}, breaks: map[string][]string{}, healing: map[string][]*draft{}, relied: map[schema.Ref]bool{}}
 	if err := h.withoutMarked(); err != nil {
 		return nil, err
 	}

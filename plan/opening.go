@@ -138,6 +138,10 @@ func (h *healer) askedBy(g *schema.Goal) []trace.Asked {
 	for _, hook := range []string{"prerouting", "bridge prerouting", "bridge input", "output"} {
 		out = append(out, trace.Asked{Hook: hook, Box: via})
 	}
+	if g.From.Kind == "host" {
+		req.OIF = trace.Names{} // by the route to where the host sent it
+		out = append(out, trace.Asked{Hook: "output", Box: req})
+	}
 	return out
 }
 

@@ -426,6 +426,10 @@ func (h *healer) query(s *schema.State, g *schema.Goal, from side, a, b end) []t
 	if !q.Dst.IsValid() || q.Dst == q.Src {
 		return nil
 	}
+	if local := q; g.Via != nil && from.host && q.Dst.Is4() { // it serves localhost, too
+		local.Dst = netip.AddrFrom4([4]byte{127, 0, 0, 1})
+		return []trace.Query{q, local}
+	}
 	return []trace.Query{q}
 }
 

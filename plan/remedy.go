@@ -17,15 +17,17 @@ type healer struct {
 	r          *resolved
 	state      *schema.State // without rules of ours in foreign tables, but with every remedy found now
 	remedies   []*draft
-	findings   map[string]*Finding   // by culprit
-	order      []string              // culprits as found
-	given      map[string]bool       // culprits that no remedy may touch, for one goal and at all
-	marked     []*schema.ForeignRule // rules of earlier remedies that stand
-	grants     grants                // the same, kept by managers
-	elsewhere  []netip.Prefix        // every address but the host's own, once asked for
-	askedFor   []trace.Asked         // what the file asks for, once somebody wants to know
-	skipped    []string              // devices behind which a goal's ends were not asked for
-	relied     map[schema.Ref]bool   // objects that decided a goal
+	findings   map[string]*Finding             // by culprit
+	order      []string                        // culprits as found
+	given      map[string]bool                 // culprits that no remedy may touch, for one goal and at all
+	closed     map[string][]Fix                // by goal: the roads past what stops it still, none of which is taken
+	disarmed   map[*schema.Table]*schema.Table // by table: the same with nothing but controls to stop packets
+	marked     []*schema.ForeignRule           // rules of earlier remedies that stand
+	grants     grants                          // the same, kept by managers
+	elsewhere  []netip.Prefix                  // every address but the host's own, once asked for
+	askedFor   []trace.Asked                   // what the file asks for, once somebody wants to know
+	skipped    []string                        // devices behind which a goal's ends were not asked for
+	relied     map[schema.Ref]bool             // objects that decided a goal
 	layouts    map[*schema.State]*layout
 	breaks     map[string][]string // goals by culprit, before any remedy
 	healing    map[string][]*draft // remedies by culprit
@@ -133,6 +135,7 @@ func (h *healer) healRule(g *schema.Goal, res trace.Result, c culprit, x ill) (b
 	f.Fixes = mergeFixes(f.Fixes, fix)
 	if len(drafts) == 0 {
 		h.given[key], h.given[goal] = true, true
+		h.closed[goalKey(g)] = fix
 		return false, nil
 	}
 	if f.Address == "" {
@@ -153,6 +156,9 @@ func (h *healer) healRule(g *schema.Goal, res trace.Result, c culprit, x ill) (b
 	}
 	return true, nil
 }
+
+// goalKey tells a goal from all others of a file.
+func goalKey(g *schema.Goal) string { return g.Address + " " + g.Name }
 
 // relocate makes room for rules that an earlier remedy has put further down in the same chain: they go to the front, where
 // they serve both. It reports false when one of them stands in front already.

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/vmnet/vmnet/plan/sim"
 	"github.com/vmnet/vmnet/plan/trace"
@@ -51,10 +52,13 @@ func (h *healer) against(r road, res trace.Result) (string, error) {
 		return "", err
 	}
 	w := h.walk(after)
-	if again := w.Walk(res.Flow); again.Decider != nil && samePlace(again.Decider, res.Decider) {
-		return "the packet would still die there: " + again.Decider.Packet, nil
+	if samePlaceStill(w, res) {
+		return "the packet would still die there: " + res.Decider.Packet, nil
 	}
-	return h.opens(r, w), nil
+	if why := h.opens(r, w); why != "" {
+		return why, nil
+	}
+	return h.passesBy(r)
 }
 
 // with is the state as drafts would make it.
@@ -77,6 +81,12 @@ func (h *healer) with(drafts []*draft) (*schema.State, error) {
 func samePlace(a, b *trace.Hop) bool {
 	return a.Half == b.Half && a.Ref == b.Ref && a.Chain == b.Chain && a.Text == b.Text && (a.Rule < 0) == (b.Rule < 0) &&
 		a.Talk == b.Talk && (a.Talk == 0 || a.In == b.In && a.Out == b.Out)
+}
+
+// samePlaceStill tells whether a packet dies where it did.
+func samePlaceStill(w *trace.Walker, res trace.Result) bool {
+	again := w.Walk(res.Flow)
+	return again.Decider != nil && samePlace(again.Decider, res.Decider)
 }
 
 // roads lists the ways to let a goal's packets past a culprit, the best first: through the owner's door, deleting the
@@ -104,8 +114,8 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		return report("no rule could be written that lets exactly this flow through")
 	}
 	if user := dockerUser(c); user != nil {
-		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g)})
-		if sig.owner != "libvirt" { // whose chains may come before that
+		roads = append(roads, road{title: "accept exactly these flows in DOCKER-USER, Docker's own door", drafts: h.door(c, user, acc, g, res)})
+		if sig.owner != "libvirt" && c.rule != nil { // libvirt's chains may come before that, and a policy comes after all
 			return roads
 		}
 	}
@@ -128,7 +138,7 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 		case c.rule != nil:
 			roads = append(roads, h.ownerless(g, c, acc)...)
 		default:
-			roads = append(roads, road{title: "accept exactly these flows at the end of the chain, before its policy" + ofPorts(c, acc), drafts: h.exceptions(c, acc, len(c.chain.Rules), g)})
+			roads = append(roads, h.beforePolicy(g, c, acc, "accept exactly these flows")...)
 		}
 	}
 	return roads
@@ -232,19 +242,55 @@ func dockerUser(c culprit) *schema.Chain {
 	return nil
 }
 
-func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goal) []*draft {
-	at := 0
-	for at < len(user.Rules) {
-		if _, ours := schema.Mark(user.Rules[at].Comment); !ours {
-			break
-		}
-		at++
-	}
-	next := nextText(user, at)
+// door puts accepts into the chain that Docker leaves to others: behind all that is there already and may stop packets for a
+// reason, as far as they still help.
+func (h *healer) door(c culprit, user *schema.Chain, acc []accept, g *schema.Goal, res trace.Result) []*draft {
 	var out []*draft
-	for _, a := range acc {
-		out = append(out, h.insert(c.table, user, a.rule(c.table), at, next, g))
-		at++
+	for _, at := range ends(user) {
+		out = nil
+		next := nextText(user, at)
+		for _, a := range acc {
+			out = append(out, h.insert(c.table, user, a.rule(c.table), at, next, g))
+			at++
+		}
+		if after, err := h.with(out); err != nil || !samePlaceStill(h.walk(after), res) {
+			break // an error shows again when the road is looked at
+		}
 	}
 	return out
+}
+
+// beforePolicy are the roads past a policy: an accept at the end of the chain, or in front of a rule that leads past the end.
+func (h *healer) beforePolicy(g *schema.Goal, c culprit, acc []accept, what string) []road {
+	var out []road
+	for i, at := range ends(c.chain) {
+		title := what + " at the end of the chain, before its policy"
+		if i > 0 {
+			title = what + " in front of a rule that leaves the rest of the chain out, so that the policy decides: " + c.chain.Rules[at].Text
+		}
+		out = append(out, road{title: title + ofPorts(c, acc), drafts: h.exceptions(c, acc, at, g)})
+	}
+	return out
+}
+
+// ends are the places for an accept in a chain, of which the first that helps is best: what stands in front of it keeps its
+// say. The end of the chain comes first; packets that return before it, or go elsewhere for good, do not get there.
+func ends(c *schema.Chain) []int {
+	out := []int{len(c.Rules)}
+	for i, r := range slices.Backward(c.Rules) {
+		switch {
+		case leaves(r) && onlyReturns(r):
+			out = []int{i}
+		case leaves(r):
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// leaves tells whether packets that a rule matches do not come to those behind it, though nothing is decided.
+func leaves(r *schema.Rule) bool {
+	return slices.ContainsFunc(r.Exprs, func(e schema.Expr) bool {
+		return e.Verdict != nil && (e.Verdict.Kind == "return" || e.Verdict.Kind == "goto")
+	})
 }

@@ -233,7 +233,10 @@ func udp(n *world.Node, to netip.Addr, port uint16) error {
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
-var errInjected = errors.New("injected")
+var (
+	errInjected = errors.New("injected")
+	errStopped  = errors.New("it does not pass")
+)
 
 // failing fails the k-th change before it is made.
 type failing struct {
