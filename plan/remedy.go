@@ -94,12 +94,46 @@ func (h *healer) heal(g *schema.Goal, res trace.Result) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	return h.healRule(g, res, c, ill{
+	x := ill{
 		finding: func() *Finding { return h.finding(c, res) },
 		roads:   func() []road { return h.roads(g, res, c) },
-		fate:    fmt.Sprintf("%s dies there (the %s)", res.Decider.Packet, res.Half), sure: res.Verdict != trace.Depends || res.Forgotten(),
+		fate:    fmt.Sprintf("%s dies there (the %s)", res.Decider.Packet, res.Half), sure: stops(c, res),
+	}
+	if res.Verdict == trace.Depends && !res.Forgotten() {
+		x.fate = fmt.Sprintf("%s may die there (the %s)", res.Decider.Packet, res.Half)
+	}
+	return h.healRule(g, res, c, x)
+}
+
+// stops tells whether a culprit certainly stops some of the packets asked about: it may go by what of them nobody asked about, such
+// as their length, but by nothing that cannot be foreseen.
+func stops(c culprit, res trace.Result) bool {
+	return res.Verdict != trace.Depends || res.Forgotten() || c.rule != nil && foreseeable(c)
+}
+
+// foreseeable tells whether a rule looks at nothing but packets and what is known of their connections.
+func foreseeable(c culprit) bool {
+	return !slices.ContainsFunc(c.rule.Exprs, func(e schema.Expr) bool {
+		switch e.Name {
+		case "xtmatch":
+			return e.Key != "comment"
+		case "meta":
+			return !slices.Contains(packetKeys, e.Key)
+		case "lookup":
+			set := c.table.SetNamed(e.Set)
+			return set == nil || set.Flags&schema.SetEval != 0
+		}
+		return len(e.Opaque) > 0 || !slices.Contains(packetExprs, e.Name)
 	})
 }
+
+var (
+	packetExprs = []string{"payload", "exthdr", "ct", "fib", "cmp", "range", "in", "bitwise", "byteorder", "immediate", "reject", "counter", "log"}
+	packetKeys  = []string{
+		"iif", "oif", "iifname", "oifname", "iifgroup", "oifgroup", "iifkind", "oifkind", "iiftype", "oiftype", "ibrname", "obrname",
+		"protocol", "nfproto", "l4proto", "len", "length", "mark", "pkttype", "priority",
+	}
+)
 
 // ill is what a foreign rule does to a goal.
 type ill struct {
@@ -205,7 +239,7 @@ func (h *healer) finding(c culprit, res trace.Result) *Finding {
 	owner, _ := ownerOf(h.state, c.table, c.chain, c.rule)
 	f := &Finding{Code: "VN410", Severity: "error", Object: c.String(), Owner: &owner, Title: "a foreign rule blocks: " + c.String()}
 	switch {
-	case res.Verdict == trace.Depends && !res.Forgotten():
+	case !stops(c, res):
 		f.Code, f.Severity = "VN412", "warning"
 		f.Title = "it depends on a rule that cannot be decided: " + c.String()
 	case c.rule == nil:

@@ -173,6 +173,9 @@ func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept) []road {
 	if why := h.notGoverned(c); why != "" {
 		del.closed = "it blocks more than the file asks for: " + why
 	}
+	if accepts(c.rule) || leaves(c.rule) {
+		del.closed = "it stops nothing itself: it keeps packets from a rule that would let them through, or leads them to one that stops them"
+	}
 	if box := trace.BoxOf(c.table, c.rule); c.base.Hook == "input" && len(box.SPort) > 0 && box.CT == 0 {
 		del.title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
 		del.answers = []trace.Asked{{Hook: c.base.Hook, Box: box}}

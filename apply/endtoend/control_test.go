@@ -110,3 +110,35 @@ func TestForwardStoppedAfterDNAT(t *testing.T) {
 		})
 	}
 }
+
+// TestPartOfAFlow: a rule may go by what the file says nothing of, a packet's length or TTL: what it stops of a flow is let
+// through. One that goes by what nobody can foresee is only named.
+func TestPartOfAFlow(t *testing.T) {
+	for name, rules := range map[string]string{
+		"length": "iptables-nft -t mangle -A POSTROUTING -p udp -m length --length 0:1400 -j DROP",
+		"TTL":    "nft 'table inet admin { chain c { type filter hook forward priority 5; ip ttl > 60 udp dport 80 drop; }; }'",
+		"limit":  "nft 'table inet admin { chain c { type filter hook forward priority 5; meta l4proto udp limit rate over 100/second drop; }; }'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			on(t, twoGuests(), func(b *bed) {
+				b.apply(natLab)
+				b.sh(rules)
+				p := b.plan(natLab)
+				if name == "limit" {
+					b.finding(p, "VN412")
+					if !p.Empty() {
+						b.Errorf("a rate limit is passed by:\n%s", steps(p))
+					}
+					return
+				}
+				b.blocked("guest to the internet, broken", udp(b.Guest("db1"), b.Server4, 80))
+				b.finding(p, "VN410")
+				if len(p.Unrequested) > 0 {
+					b.Errorf("newly reachable and not asked for: %q", p.Unrequested)
+				}
+				b.apply(natLab)
+				b.labWorks()
+			})
+		})
+	}
+}
