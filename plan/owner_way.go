@@ -32,7 +32,13 @@ func (sig signature) ownWay(s *schema.State, c culprit, acc []accept) string {
 	return way
 }
 
+// dockerWay is its chain for others, or with its nftables backend, which has none, the mark that it lets through
+// (docs.docker.com/engine/network/firewall-nftables).
 func dockerWay(w wish) string {
+	if !w.culprit.table.Legacy && !w.culprit.table.Compat {
+		match := strings.TrimSuffix(w.nft(w.culprit.table.Family), " accept")
+		return fmt.Sprintf(`"bridge-accept-fwmark" in /etc/docker/daemon.json, and that mark on these packets in a table of your own, at an earlier priority: %s meta mark set …`, match)
+	}
 	tool := "iptables"
 	if w.family() == "ip6" {
 		tool = "ip6tables"

@@ -128,7 +128,7 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if sig.owner == schema.ManagerFirewalld {
 		return append(roads, h.firewalldDoor(g, c, acc)...)
 	}
-	if sig.owner != "" && sig.owner != "docker" {
+	if native := !c.table.Legacy && !c.table.Compat; sig.owner != "" && (sig.owner != "docker" || native) {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.ownWay(h.state, c, acc)))
 	}
 	for _, acc := range widths(g, res, c, acc) {
