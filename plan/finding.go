@@ -126,6 +126,9 @@ func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
 	}
 	bridge := want.Type == "bridge"
 	for _, x := range schema.Compare(live, want) {
+		if r.repairs[want.Ref()].fields[x.Field] {
+			continue // a check names it
+		}
 		f.Evidence = append(f.Evidence, x.String())
 		switch x.Field {
 		case "master":

@@ -232,7 +232,12 @@ func (h *healer) bare(g *schema.Goal, res trace.Result) bool {
 	if n == nil || n.Mode != "nat" || g.To.Kind != "outside" || !g.Implied {
 		return false
 	}
-	return !slices.ContainsFunc(res.Hops, func(hop trace.Hop) bool {
+	return !translated(res)
+}
+
+// translated tells whether a packet got another source on its way.
+func translated(res trace.Result) bool {
+	return slices.ContainsFunc(res.Hops, func(hop trace.Hop) bool {
 		return strings.HasPrefix(hop.Action, "masquerade") || strings.HasPrefix(hop.Action, "snat")
 	})
 }

@@ -19,7 +19,7 @@ type looked struct {
 func (r *resolved) look() {
 	h := checks.Look(r.live, r.Desired)
 	mine := r.concerned(h)
-	for _, f := range checks.Run(h, inPlans()) {
+	for _, f := range checks.RunAll(h, inPlans()) {
 		address, ok := mine.of(f)
 		if !ok || r.covered(f) {
 			continue
@@ -29,12 +29,14 @@ func (r *resolved) look() {
 		if len(f.Want) > 0 && !r.contradicts(f.Want) {
 			l.title = "set it as the kernel or its owner would have it"
 			for _, o := range f.Want {
-				r.repairs[o.Ref()] = repair{f.Code, f.Title, len(managedDifferences(r.live.Get(o.Ref()), r.want.Get(o.Ref()))) == 0}
+				r.repairs[o.Ref()] = r.repairWith(f, o)
 				r.wantMore(o, address)
 				l.repair = append(l.repair, o.Ref())
 			}
 		}
-		r.looked = append(r.looked, l)
+		if !f.Standing {
+			r.looked = append(r.looked, l)
+		}
 	}
 }
 
@@ -42,6 +44,17 @@ func (r *resolved) look() {
 type repair struct {
 	code, because string
 	alone         bool // the file itself wants nothing else of the object than it is
+	fields        map[string]bool
+}
+
+// repairWith notes why an object is wanted, and which of its fields by nobody but the check.
+func (r *resolved) repairWith(f checks.Finding, o schema.Object) repair {
+	live := r.live.Get(o.Ref())
+	out := repair{f.Code, f.Title, len(managedDifferences(live, r.want.Get(o.Ref()))) == 0, map[string]bool{}}
+	for _, d := range schema.Compare(live, o) {
+		out.fields[d.Field] = true
+	}
+	return out
 }
 
 // inPlans are the checks whose findings belong into a plan: what the host as such is fit for is not a file's business.

@@ -122,7 +122,7 @@ func (a *app) openHost(desired *schema.Desired) (*providers.Host, error) {
 			o.Sysctls = append(o.Sysctls, r.Name)
 		}
 	}
-	o.FileRoot = a.env("VMNET_FILE_ROOT")
+	o.FileRoot, o.Processes = a.env("VMNET_FILE_ROOT"), a.processes
 	h, err := providers.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("open host: %w", err)

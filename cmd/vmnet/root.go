@@ -33,6 +33,8 @@ type app struct {
 	runtimeDir string
 	stateDir   string
 
+	processes bool // ask whose sockets and taps they are
+
 	lost  error // the first error of writing a result
 	wrote bool  // a document was written
 
@@ -81,7 +83,7 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add("everyday", a.planCmd(), a.applyCmd(), a.confirmCmd(), a.rollbackCmd(), a.historyCmd(), a.checkCmd(), a.demoCmd())
-	add("understand", a.showCmd(), a.traceCmd(), a.explainCmd(), a.snapshotCmd())
+	add("understand", a.doctorCmd(), a.showCmd(), a.traceCmd(), a.explainCmd(), a.snapshotCmd())
 	add("language", a.validateCmd(), a.fmtCmd())
 	root.AddCommand(a.versionCmd(), a.watchdogCmd())
 	return root

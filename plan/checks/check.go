@@ -87,17 +87,22 @@ type Finding struct {
 	Cure []string
 	// Want are desired objects that repair it: nil fields are left as they are. None: a person decides.
 	Want []schema.Object
+	// Standing says that all of Want is there already, by an earlier repair: nothing is wrong as long as it stays.
+	Standing bool
 }
 
-// Run runs checks in their order, and gives every finding the code and name of its check. Findings whose repair stands
-// already are left out.
+// Run runs checks in their order, and gives every finding the code and name of its check.
 func Run(h *Host, checks []Check) []Finding {
+	return slices.DeleteFunc(RunAll(h, checks), func(f Finding) bool { return f.Standing })
+}
+
+// RunAll is Run with the findings whose repair stands already.
+func RunAll(h *Host, checks []Check) []Finding {
 	var out []Finding
 	for _, c := range checks {
 		for _, f := range c.Run(h) {
-			if f.Code, f.Check = c.Code, c.Name; !repaired(h, f) {
-				out = append(out, f)
-			}
+			f.Code, f.Check, f.Standing = c.Code, c.Name, repaired(h, f)
+			out = append(out, f)
 		}
 	}
 	return out
