@@ -40,7 +40,7 @@ func load(t *testing.T) []*zoo.Case {
 }
 
 // often are the cases of slow beds that every test runs; the others are run by make zoo.
-var often = map[string]bool{"FW-01/docker": true, "FW-12": true}
+var often = map[string]bool{"FW-01/docker": true, "FW-12": true, "L2-15": true}
 
 // clock keeps how long cases took to heal.
 type clock struct {
@@ -125,4 +125,15 @@ func choose(r *rand.Rand, fit []*zoo.Case, n int) []*zoo.Case {
 			return some
 		}
 	}
+}
+
+// TestGuest runs the cases that need what this kernel lacks, on a second one. One boot serves them all.
+func TestGuest(t *testing.T) {
+	guest.Run(t, func() {
+		for _, c := range load(t) {
+			if c.Bed == zoo.SecondKernel && c.Outcome != zoo.Uncovered && (*everything || often[c.Name()]) {
+				t.Run(c.Name(), func(t *testing.T) { run(t, c) })
+			}
+		}
+	})
 }
