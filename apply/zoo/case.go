@@ -65,11 +65,13 @@ type Guest struct{ Name, Device, MAC, Addresses, Gateways string }
 
 // World is what cases are run in: a file of worlds/ with a configuration, guests, and what must pass in it.
 type World struct {
-	Name    string
-	Config  string
-	Healthy string // shell, run before vmnet comes
-	Guests  []Guest
-	Flows   []Flow
+	Name string
+	// Advertise lets the LAN's router send router advertisements.
+	Advertise bool
+	Config    string
+	Healthy   string // shell, run before vmnet comes
+	Guests    []Guest
+	Flows     []Flow
 }
 
 // Load reads all cases of a folder, by ID.
@@ -191,6 +193,15 @@ func (c *Case) check() error {
 	return nil
 }
 
+// Await makes uncovered what expects findings that vmnet does not know: known are the codes that it has.
+func (c *Case) Await(known map[string]bool) {
+	for _, code := range c.Codes() {
+		if !known[code] && c.Outcome != Uncovered {
+			c.Outcome, c.Reason = Uncovered, code+" is not there yet"
+		}
+	}
+}
+
 // Name is the case's own: "FW-01", "FW-01/docker".
 func (c *Case) Name() string {
 	if c.Variant == "" {
@@ -231,6 +242,13 @@ func LoadWorld(dir, name string) (*World, error) {
 	}
 	a := txtar.Parse(text)
 	w := &World{Name: name}
+	err = eachKey(string(a.Comment), func(key, value string) error {
+		if key != "advertise" {
+			return fmt.Errorf("unknown key %q", key)
+		}
+		w.Advertise = value == "true"
+		return nil
+	})
 	for _, f := range a.Files {
 		switch f.Name {
 		case "config.vmnet.hcl":

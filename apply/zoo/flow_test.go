@@ -3,6 +3,7 @@ package zoo_test
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"os/exec"
 	"strings"
@@ -102,6 +103,8 @@ func (b *bed) once(f zoo.Flow, limit time.Duration) error {
 	switch {
 	case f.Proto == "icmp":
 		return from.Ping(to)
+	case f.Proto == "udp" && f.Size > 0:
+		return datagram(from, at, f.Size, limit)
 	case f.Proto == "udp":
 		a, err = from.UDP(at)
 	default:
@@ -124,6 +127,25 @@ func exchange(from *world.Node, to netip.AddrPort, size int, limit time.Duration
 		err = c.Within(limit).Echo(bytes.Repeat([]byte("x"), size))
 	}
 	return c.Answer, err
+}
+
+// datagram sends one datagram of so many bytes, and waits for an answer, which is small.
+func datagram(from *world.Node, to netip.AddrPort, size int, limit time.Duration) error {
+	return from.Do(func() error {
+		c, err := net.DialTimeout("udp", to.String(), limit)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		if err := c.SetDeadline(time.Now().Add(limit)); err != nil {
+			return err
+		}
+		if _, err := c.Write(make([]byte, size)); err != nil {
+			return err
+		}
+		_, err = c.Read(make([]byte, 2048))
+		return err
+	})
 }
 
 func (b *bed) node(name string) *world.Node {

@@ -23,6 +23,9 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 	}
 	within(t, w, c, func(b *bed) {
 		asked := flows(w, cases...)
+		if w.Advertise {
+			defer b.advertise()()
+		}
 		b.write(c.Files)
 		b.start(running(c))
 		b.sh(w.Healthy + c.Healthy)
