@@ -125,6 +125,10 @@ type LinkConf4 struct {
 	// PromoteSecondaries makes the next address of a network primary when its primary one goes, instead of deleting all.
 	// systemd switches it on for every link.
 	PromoteSecondaries int `json:"promote_secondaries"`
+	// IgnoreLinkdown leaves routes by the link out while it has no carrier, BCForwarding leads broadcasts for the networks of
+	// other links on.
+	IgnoreLinkdown int `json:"ignore_routes_with_linkdown,omitempty"`
+	BCForwarding   int `json:"bc_forwarding,omitempty"`
 }
 
 // LinkConf6 are the per-link sysctls net.ipv6.conf.<link>.*, as IFLA_INET6_CONF carries them.
@@ -135,6 +139,10 @@ type LinkConf6 struct {
 	ProxyNDP   int `json:"proxy_ndp"`
 	Autoconf   int `json:"autoconf"`
 	AcceptDAD  int `json:"accept_dad"`
+	// IgnoreLinkdown is as in LinkConf4. ForceForwarding (Linux 6.17) forwards what the link receives though
+	// net.ipv6.conf.all.forwarding is 0.
+	IgnoreLinkdown  int `json:"ignore_routes_with_linkdown,omitempty"`
+	ForceForwarding int `json:"force_forwarding,omitempty"`
 }
 
 // LinkRef names a link.

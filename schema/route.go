@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -51,7 +52,12 @@ type RouteFacts struct {
 	// Expires is the remaining seconds of a route learned by router advertisement; 0 for none.
 	Expires uint32 `json:"expires,omitempty"`
 	Pref    string `json:"pref,omitempty"`
+	// Place is how many routes of the same table, destination, TOS and metric the kernel asks before this one.
+	Place int `json:"place,omitempty"`
 }
+
+// PlaceLast is the Place of a route or a rule that was made last: among equals the kernel asks it last.
+const PlaceLast = math.MaxInt32
 
 // Numbers of the tables and protocols the code names (rtnetlink(7)).
 const (
@@ -148,7 +154,7 @@ func (r *Route) String() string {
 
 func (*Route) object() {}
 
-// PolicyRule is one entry of ip-rule(8). Everything in it is identity.
+// PolicyRule is one entry of ip-rule(8). Everything in it but its place is identity.
 type PolicyRule struct {
 	Family   string       `json:"family"` // "ip" or "ip6"
 	Priority uint32       `json:"priority"`
@@ -176,6 +182,8 @@ type PolicyRule struct {
 	// Other are the netlink attributes of selectors that vmnet does not understand (FRA_DSCP, FRA_TUN_ID …): the rule
 	// matches less than it seems to, and is put back as it was.
 	Other Bytes `json:"other,omitempty"`
+	// Place is a fact: how many rules of the same priority the kernel asks before this one.
+	Place int `json:"place,omitempty"`
 }
 
 // Ref implements Object.

@@ -100,6 +100,10 @@ func (c *LinkConf4) field(name string) *int {
 		return &c.SrcValidMark
 	case "promote_secondaries":
 		return &c.PromoteSecondaries
+	case "ignore_routes_with_linkdown":
+		return &c.IgnoreLinkdown
+	case "bc_forwarding":
+		return &c.BCForwarding
 	}
 	return nil
 }
@@ -118,6 +122,10 @@ func (c *LinkConf6) field(name string) *int {
 		return &c.Autoconf
 	case "accept_dad":
 		return &c.AcceptDAD
+	case "ignore_routes_with_linkdown":
+		return &c.IgnoreLinkdown
+	case "force_forwarding":
+		return &c.ForceForwarding
 	}
 	return nil
 }

@@ -242,6 +242,7 @@ func (h *host) dropLeg(ref schema.Ref, link string, gone bool) {
 func (h *host) createPolicyRule(r *schema.PolicyRule) error {
 	c := schema.Clone(r).(*schema.PolicyRule)
 	c.Proto = or(c.Proto, 0)
+	c.Place = schema.PlaceLast
 	h.put(c)
 	return nil
 }

@@ -85,8 +85,25 @@ func (h *host) touch(r schema.Ref) {
 
 // put adds or replaces an object.
 func (h *host) put(o schema.Object) {
+	if r, ok := o.(*schema.Route); ok && r.Facts != nil {
+		o = h.placed(r)
+	}
 	h.touch(o.Ref())
 	h.Put(o)
+}
+
+// placed is a route at its place among equals: behind them where it is new (NLM_F_APPEND of fib_magic).
+func (h *host) placed(r *schema.Route) *schema.Route {
+	place := schema.PlaceLast
+	if old, ok := h.Get(r.Ref()).(*schema.Route); ok {
+		place = value(old.Facts).Place
+	}
+	if r.Facts.Place == place {
+		return r
+	}
+	c := schema.Clone(r).(*schema.Route)
+	c.Facts.Place = place
+	return c
 }
 
 // del takes objects away; those that are not there are passed over.

@@ -118,6 +118,7 @@ func (h *host) defaultConf4() *schema.LinkConf4 {
 		ARPIgnore: d("arp_ignore", 0), ARPAnnounce: d("arp_announce", 0), ARPFilter: d("arp_filter", 0),
 		ProxyARP: d("proxy_arp", 0), AcceptLocal: d("accept_local", 0), LogMartians: d("log_martians", 0),
 		SrcValidMark: d("src_valid_mark", 0), PromoteSecondaries: d("promote_secondaries", 0),
+		IgnoreLinkdown: d("ignore_routes_with_linkdown", 0), BCForwarding: d("bc_forwarding", 0),
 	}
 }
 
@@ -126,6 +127,7 @@ func (h *host) defaultConf6() *schema.LinkConf6 {
 	return &schema.LinkConf6{
 		Disable: d("disable_ipv6", 0), Forwarding: d("forwarding", 0), AcceptRA: d("accept_ra", 1), ProxyNDP: d("proxy_ndp", 0),
 		Autoconf: d("autoconf", 1), AcceptDAD: d("accept_dad", 1),
+		IgnoreLinkdown: d("ignore_routes_with_linkdown", 0), ForceForwarding: d("force_forwarding", 0),
 	}
 }
 

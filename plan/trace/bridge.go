@@ -108,7 +108,7 @@ func (r *sweep) rekind(from, to byte) {
 func (r *sweep) bridgedNAT(br *device) (up, ok bool) {
 	p := &r.p
 	if p.v6 {
-		res, ok := r.decide(question{src: p.src(), dst: p.dst(), in: br, mark: p.mark})
+		res, ok := r.decide(r.ofPacket(p.src(), p.dst(), br))
 		return !(res.kind == "unicast" && res.dev == br), ok
 	}
 	res, local, ok := r.routeIn(br)
@@ -203,7 +203,7 @@ func (r *sweep) forHost(br, l3 *device) (up, known bool) {
 	case r.dest != "":
 		return true, true
 	}
-	res, _ := r.decide(question{src: p.src(), dst: p.dst(), in: l3})
+	res, _ := r.decide(r.ofPacket(p.src(), p.dst(), l3))
 	return !(res.kind == "unicast" && res.dev == l3 && res.gateway.IsValid()), true
 }
 
@@ -386,7 +386,11 @@ func (r *sweep) outPort(br, l3 *device, vid uint16) (*device, bool) {
 	d := r.w.devices[r.dest]
 	switch {
 	case r.dest == "" || r.dest == br.name || r.dest == l3.name || r.many && d == nil:
-		d, ok := r.portOf(l3, vid, r.p.dst())
+		next := r.p.dst()
+		if r.gateway.len() > 0 {
+			next = r.gateway
+		}
+		d, ok := r.portOf(l3, vid, next)
 		if !ok {
 			return nil, false
 		}

@@ -71,8 +71,10 @@ type classesOf struct {
 
 // lookedUp is what a routing table says that a rule leads to.
 type lookedUp struct {
-	t  *rtable
-	ru *schema.PolicyRule
+	t   *rtable
+	ru  *schema.PolicyRule
+	tos uint8   // of the packet, one that the table has routes for; else 0
+	in  *device // the link it came in by, where IPv6 looks at that; else nil
 }
 
 // typeOn is what type an address has for those on a link, nil for any.

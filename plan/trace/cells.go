@@ -244,6 +244,21 @@ func (c cells) compare(x *space, kind uint8, v []byte) bdd.Node {
 	return x.GeqConst(vec, v)
 }
 
+// masked tells where the bits of a mask, of the first byte, are those of a value.
+func (c cells) masked(x *space, mask, v byte) bdd.Node {
+	f := bdd.True
+	for i := range 8 {
+		if m := byte(0x80) >> i; mask&m != 0 {
+			b := c.bit(x.Space, i)
+			if v&m == 0 {
+				b = x.Not(b)
+			}
+			f = x.And(f, b)
+		}
+	}
+	return f
+}
+
 // within tells where the cells lie in an interval, both ends included.
 func (c cells) within(x *space, lo, hi []byte) bdd.Node {
 	c = c.at(0, len(lo))

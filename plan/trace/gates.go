@@ -146,7 +146,7 @@ func (c *comparison) real(side int, pc bdd.Node) bdd.Node {
 		}
 	}
 	r.pc, r.live = pc, pc
-	ways := r.ways(question{src: p.src(), dst: p.dst(), in: p.in, inAny: p.inAny, mark: p.mark}, pc)
+	ways := r.ways(question{src: p.src(), dst: p.dst(), in: p.in, inAny: p.inAny, mark: p.mark, tos: p.tos(r.x)}, pc)
 	there := bdd.False
 	pc = r.forwardable(pc, p.src(), p.dst())
 	for _, o := range ways {

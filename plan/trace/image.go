@@ -144,6 +144,18 @@ func (r *sweep) tuple(out cells) {
 }
 
 // hops is the packet's TTL or hop limit.
+// tos is IPv4's type of service or IPv6's traffic class.
+func (p *parcel) tos(x *space) cells {
+	if !p.v6 {
+		return p.image.at(netOff+1, 1)
+	}
+	out := newCells(1)
+	for i := range 8 {
+		out.setBit(i, p.image.bit(x.Space, 8*netOff+4+i))
+	}
+	return out
+}
+
 func (p *parcel) hops() cells {
 	if p.v6 {
 		return p.image.at(netOff+7, 1)

@@ -65,8 +65,18 @@ type question struct {
 	src, dst cells
 	in       *device // lo for packets the host makes
 	inAny    *ifaces
-	mark     cells // none: 0
-	plain    bool  // nothing but addresses counts
+	by       *device // a packet of the host that is to leave by this link; nil for any
+	mark     cells   // none: 0
+	tos      cells   // the type of service; none: 0
+	plain    bool    // nothing but addresses counts
+	raw      bool    // a program made the packet down to its header: it is the socket that has no type of service, ports and protocol
+	again    bool    // a hook changed the packet, which was routed before
+	back     bool    // the packet's ports are those of the other direction
+}
+
+// ofPacket is the question about the packet at hand.
+func (r *sweep) ofPacket(src, dst cells, in *device) question {
+	return question{src: src, dst: dst, in: in, mark: r.p.mark, tos: r.p.tos(r.x)}
 }
 
 // way is an answer of the routing tables.
@@ -124,8 +134,7 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 			if ru.L3MDev {
 				continue
 			}
-			t := fb.tables[ru.Table]
-			for _, o := range byAddressKept(r, lookedUp{t, ru}, part, q.dst, t.prefixes(), func(a netip.Addr) way { return r.w.lookup(t, ru, a) }) {
+			for _, o := range r.inTable(fb.tables[ru.Table], ru, q, part) {
 				if o.k.kind == "" {
 					continue // the next rule
 				}
@@ -133,8 +142,8 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 				*out = append(*out, r.legs(o)...)
 			}
 		case "goto":
-			j := slices.IndexFunc(fb.rules, func(x *schema.PolicyRule) bool { return x.Priority >= ru.Goto })
-			if j <= i { // the kernel allows only forward
+			j := slices.IndexFunc(fb.rules, func(x *schema.PolicyRule) bool { return x.Priority == ru.Goto })
+			if j <= i { // FIB_RULE_UNRESOLVED: there is none; the kernel allows only forward
 				continue
 			}
 			r.waysFrom(fb, j, q, part, out)
@@ -149,18 +158,64 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 	}
 }
 
-// legs are the hops of a route of which the kernel's hash picks one.
+// inTable asks one table for what a rule makes of its answer; the kind of a way is "" where the next rule has to be asked.
+func (r *sweep) inTable(t *rtable, ru *schema.PolicyRule, q question, pc bdd.Node) (out []outcome[way]) {
+	if t == nil {
+		return nil
+	}
+	at := lookedUp{t: t, ru: ru}
+	switch {
+	case q.dst.len() != 16:
+	case q.by != nil:
+		at.in = q.by
+	case q.in != nil && q.in != r.w.lo:
+		at.in = q.in
+	}
+	ask := func(pc bdd.Node) {
+		out = append(out, byAddressKept(r, at, pc, q.dst, t.prefixes(), func(a netip.Addr) way { return r.w.lookup(at, a) })...)
+	}
+	for _, at.tos = range t.services {
+		is := r.x.And(pc, r.serviceIs(q, at.tos))
+		if is != bdd.False {
+			ask(is)
+			pc = r.x.Diff(pc, is)
+		}
+	}
+	if at.tos = 0; pc != bdd.False {
+		ask(pc)
+	}
+	return out
+}
+
+// serviceIs tells for which packets a route or a rule of IPv4 for a type of service counts: of the three bits that are left
+// of it (fib_dscp_masked_match; on the way in, IPTOS_RT_MASK before Linux 6.12). IPv6 compares all of the class's six.
+func (r *sweep) serviceIs(q question, tos uint8) bdd.Node {
+	mask := uint8(0x1c)
+	if q.dst.len() == 16 {
+		mask = 0xfc
+	}
+	if tos&^mask != 0 {
+		return bdd.False
+	}
+	if q.tos.len() == 0 {
+		return boolean(tos == 0)
+	}
+	return q.tos.masked(r.x, mask, tos)
+}
+
+// legs are the hops of a route of which the kernel's hash picks one, of those that are not dead (fib_rebalance).
 func (r *sweep) legs(o outcome[way]) []outcome[way] {
 	rt := o.k.route
-	n := len(rt.NextHops)
-	if n == 0 {
+	hops := slices.DeleteFunc(slices.Clone(rt.NextHops), func(h schema.NextHop) bool { return r.w.deadLeg(h) })
+	n := len(hops)
+	if len(rt.NextHops) == 0 {
 		return []outcome[way]{o}
 	}
 	var out []outcome[way]
 	rest := o.cond
-	for i, hop := range rt.NextHops {
+	for i, hop := range hops {
 		leg := o.k
-		leg.devName, leg.gateway = hop.Link, hop.Gateway
+		leg.devName, leg.gateway = hop.Link, r.w.beyond(hop.Gateway)
 		leg.dev = r.w.devices[hop.Link]
 		c := rest
 		if i < n-1 {
@@ -188,7 +243,7 @@ func (r *sweep) ruleMatches(ru *schema.PolicyRule, q question, pc bdd.Node) (f b
 	if ru.IIF != "" {
 		and(r.isDevice(q.in, q.inAny, r.w.device(ru.IIF)))
 	}
-	and(boolean(ru.OIF == ""))
+	and(boolean(ru.OIF == "" || q.by != nil && q.by.name == ru.OIF))
 	if ru.Src.IsValid() && ru.Src.Bits() > 0 {
 		and(q.src.in(r.x, ru.Src.Masked()))
 	}
@@ -202,15 +257,32 @@ func (r *sweep) ruleMatches(ru *schema.PolicyRule, q question, pc bdd.Node) (f b
 		}
 		and(r.markIs(q.mark, ru.Mark, mask))
 	}
-	maybe := ru.TOS != 0 || ru.UIDRange != "" || len(ru.Other) > 0
+	if ru.TOS != 0 {
+		and(r.serviceIs(q, ru.TOS))
+	}
+	maybe := len(ru.Other) > 0
+	made := q.in == r.w.lo && !q.back && r.p.made
+	switch {
+	case ru.UIDRange == "":
+	case made || q.plain:
+		maybe = true
+	default: // what came in counts as root's (sock_net_uid)
+		and(boolean(strings.HasPrefix(ru.UIDRange, "0-")))
+	}
 	if q.plain {
 		maybe = maybe || ru.IPProto != 0 || ru.SPort != "" || ru.DPort != ""
+	} else if q.raw || !made && !r.w.fib[family(q.dst.len() == 16)].dissects {
+		and(boolean(ru.IPProto == 0 && ru.SPort == "" && ru.DPort == ""))
 	} else {
 		if ru.IPProto != 0 {
 			and(r.p.layer4.equal(r.x, []byte{ru.IPProto}))
 		}
-		maybe = !r.portIn(ru.SPort, r.p.sport(), &f) || maybe
-		maybe = !r.portIn(ru.DPort, r.p.dport(), &f) || maybe
+		sport, dport := r.p.sport(), r.p.dport()
+		if q.back {
+			sport, dport = dport, sport
+		}
+		maybe = !r.portIn(ru.SPort, sport, &f) || maybe
+		maybe = !r.portIn(ru.DPort, dport, &f) || maybe
 	}
 	if maybe && f != bdd.False {
 		r.live, certain = pc, false
@@ -266,30 +338,97 @@ func (r *sweep) portIn(want string, port cells, f *bdd.Node) bool {
 }
 
 // lookup finds the route in one table; its kind is "" when the next rule has to be asked.
-func (w *Walker) lookup(t *rtable, ru *schema.PolicyRule, a netip.Addr) way {
-	for rs := range t.matching(a) {
-		for _, rt := range rs {
-			if rt.TOS != 0 || rt.Facts != nil && (rt.Facts.Dead || rt.Facts.LinkDown && w.ignoreLinkdown) {
-				continue
-			}
-			if ru.SuppressPrefixLen != nil && rt.Dst.Bits() <= *ru.SuppressPrefixLen || rt.Type == "throw" {
-				return way{}
-			}
-			res := way{kind: rt.Type, route: rt, rule: ru, devName: rt.Link, gateway: rt.Gateway}
-			if len(rt.NextHops) > 0 {
-				res.devName = rt.NextHops[0].Link
-			}
-			if res.kind == "" {
-				res.kind = "unicast"
-			}
-			res.dev = w.devices[res.devName]
-			if ru.SuppressIfGroup != nil && res.dev != nil && res.dev.link.Facts != nil && int(res.dev.link.Facts.Group) == *ru.SuppressIfGroup {
-				return way{}
-			}
+func (w *Walker) lookup(at lookedUp, a netip.Addr) way {
+	for rs := range at.t.matching(a) {
+		rs = w.alive(rs, at.tos)
+		if a.Is6() {
+			rs = w.best6(rs, at.in, a)
+		}
+		if len(rs) == 0 {
+			continue
+		}
+		rt, ru := rs[0], at.ru
+		if rt.Type == "throw" {
+			return way{}
+		}
+		res := way{kind: rt.Type, route: rt, rule: ru, devName: rt.Link, gateway: w.beyond(rt.Gateway)}
+		if len(rt.NextHops) > 0 {
+			res.devName = rt.NextHops[0].Link
+		}
+		if res.kind == "" {
+			res.kind = "unicast"
+		}
+		res.dev = w.devices[res.devName]
+		switch res.kind {
+		case "blackhole", "unreachable", "prohibit": // an error is never suppressed (fib_rules_lookup)
 			return res
 		}
+		if ru.SuppressPrefixLen != nil && rt.Dst.Bits() <= *ru.SuppressPrefixLen {
+			return way{}
+		}
+		if ru.SuppressIfGroup != nil && res.dev != nil && res.dev.link.Facts != nil && int(res.dev.link.Facts.Group) == *ru.SuppressIfGroup {
+			return way{}
+		}
+		return res
 	}
 	return way{}
+}
+
+// beyond is a gateway; none where the host itself is, by which IPv4 means the link (rt_set_nexthop, nhc_scope).
+func (w *Walker) beyond(gateway netip.Addr) netip.Addr {
+	if gateway.Is4() && w.local(gateway) {
+		return netip.Addr{}
+	}
+	return gateway
+}
+
+// alive leaves, of the routes to one prefix, those that count for packets of a type of service: fib_table_lookup.
+func (w *Walker) alive(rs []*schema.Route, tos uint8) []*schema.Route {
+	return slices.DeleteFunc(slices.Clone(rs), func(rt *schema.Route) bool {
+		if rt.TOS != 0 && rt.TOS != tos || rt.Facts != nil && rt.Facts.Dead {
+			return true
+		}
+		if len(rt.NextHops) > 0 {
+			return !slices.ContainsFunc(rt.NextHops, func(h schema.NextHop) bool { return !w.deadLeg(h) })
+		}
+		return rt.Facts != nil && rt.Facts.LinkDown && w.ignoresLinkdown(rt.Link, rt.Dst.Addr().Is6())
+	})
+}
+
+// ignoresLinkdown tells whether routes by a link do not count while it has no carrier.
+func (w *Walker) ignoresLinkdown(link string, v6 bool) bool {
+	d := w.devices[link]
+	return d != nil && d.linkdown[family(v6)]
+}
+
+// deadLeg tells whether a hop of a route is out of use.
+func (w *Walker) deadLeg(h schema.NextHop) bool {
+	d := w.devices[h.Link]
+	return d != nil && (!d.up || !d.carrier && d.linkdown[family(h.Gateway.Is6())])
+}
+
+// best6 brings those routes to one prefix to the front that IPv6 prefers (find_rr_leaf, rt6_score_route): of the smallest
+// metric that has any, the router of the highest preference, then the link that the packet came in by; only that one
+// for addresses that mean nothing beyond a link.
+func (w *Walker) best6(rs []*schema.Route, in *device, a netip.Addr) []*schema.Route {
+	by := func(rt *schema.Route) bool { return in == nil || slices.Contains(rt.Devices(), in.name) }
+	if in != nil && (a.IsLinkLocalUnicast() || a.IsMulticast()) {
+		rs = slices.DeleteFunc(rs, func(rt *schema.Route) bool { return !by(rt) })
+	}
+	rank := func(rt *schema.Route) int {
+		n := 0
+		if rt.Facts != nil {
+			n = 2 * map[string]int{"high": 1, "low": -1}[rt.Facts.Pref]
+		}
+		if by(rt) {
+			n++
+		}
+		return n
+	}
+	slices.SortStableFunc(rs, func(x, y *schema.Route) int {
+		return cmp.Or(cmp.Compare(x.Metric, y.Metric), cmp.Compare(rank(y), rank(x)))
+	})
+	return rs
 }
 
 func (w *Walker) device(name string) *device {
@@ -309,7 +448,7 @@ var routeNumbers = map[string]uint32{
 
 // specials are the prefixes that no routing table holds.
 var specials = []netip.Prefix{
-	netip.PrefixFrom(limitedBroadcast, 32), zeroNet, netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("127.0.0.0/8"),
+	netip.PrefixFrom(limitedBroadcast, 32), nobody, netip.MustParsePrefix("224.0.0.0/4"), netip.MustParsePrefix("127.0.0.0/8"),
 	netip.MustParsePrefix("ff00::/8"), netip.MustParsePrefix("fe80::/10"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("::/128"),
 }
 
@@ -334,7 +473,7 @@ func (f *fib) readSpecial() {
 // device that counts.
 func (w *Walker) addrType(a netip.Addr, dev *device) string {
 	switch {
-	case a == limitedBroadcast || a.Is4() && zeroNet.Contains(a):
+	case a == limitedBroadcast || a.Is4() && a.IsUnspecified():
 		return "broadcast"
 	case a.IsMulticast():
 		return "multicast"
@@ -381,7 +520,7 @@ func (r *sweep) fibDevices(addr, other cells, dev *device, devs *ifaces, saddr, 
 	if r.hook == prerouting && !r.inBridge && p.inAny == nil && p.in == r.w.lo {
 		return []outcome[*device]{{bdd.True, p.in}}
 	}
-	q := question{dst: addr, src: other, in: r.w.lo, plain: true}
+	q := question{dst: addr, src: other, in: r.w.lo, tos: p.tos(r.x), plain: true}
 	if byMark {
 		q.mark = p.mark
 	}

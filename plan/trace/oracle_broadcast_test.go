@@ -64,5 +64,19 @@ func (c *court) agrees(s saying, g *sight, loose bool) string {
 	if c.hostOnly && g != nil && (s.verdict == trace.Block || s.at == "h") && !strings.Contains(g.at, "h") {
 		g = nil
 	}
-	return agree(s, g, loose)
+	if c.lonely && g != nil && s.verdict == trace.Pass && s.at != "h" { // the host hears its own broadcasts
+		g = &sight{at: strings.ReplaceAll(g.at, "h", ""), pkt: g.pkt, told: g.told}
+	}
+	why := agree(s, g, loose)
+	if why != "" && g != nil { // one that the host leads back meets those that the bridge flooded
+		for _, pkt := range g.copies {
+			if agree(s, &sight{at: g.at, pkt: pkt, told: g.told}, loose) == "" {
+				return ""
+			}
+		}
+	}
+	if why != "" && c.lonely && (g == nil || g.at == "") && s.verdict == trace.Pass && s.at != "h" && c.unanswered(s) {
+		return ""
+	}
+	return why
 }

@@ -116,18 +116,27 @@ func (c *court) roundOf(t *testing.T, g *generator, about string, d *docket, sho
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, set)
 	}
-	for _, s := range settings {
-		if err := do(s[0]); err != nil {
-			return err
+	settings = slices.DeleteFunc(settings, func(s [2]string) bool {
+		err := do(s[0])
+		if err != nil && !g.routed { // the kernel takes not every route
+			t.Error(err)
 		}
-	}
+		return err != nil
+	})
 	defer func() {
-		for _, s := range settings {
-			if err := do(s[1]); err != nil {
+		for _, s := range slices.Backward(settings) {
+			if err := do(s[1]); err != nil && !strings.Contains(err.Error(), "No such process") { // it went with another
 				t.Error(err)
 			}
 		}
 	}()
+	if g.routed {
+		for _, dev := range routers { // what was asked for in vain, or was another kind of address
+			if err := do("ip neigh flush dev " + dev); err != nil {
+				return err
+			}
+		}
+	}
 	if err := c.fresh(); err != nil {
 		return err
 	}
@@ -147,9 +156,10 @@ func (c *court) roundOf(t *testing.T, g *generator, about string, d *docket, sho
 		quarrels = append(quarrels, open...)
 	}
 	if len(quarrels) > 0 {
-		small := c.shrink(t.Context(), set, settings, quarrels[0])
+		all := slices.Clone(settings)
+		small := c.shrink(t.Context(), set, &settings, quarrels[0])
 		text := small.file(about)
-		t.Errorf("%s\nsettings %v\n%s\n%s\nsmall:\n%s", about, settings, set, quarrels[0], text)
+		t.Errorf("%s\nsettings %v\n%s\n%s\nsmall:\n%s", about, all, set, quarrels[0], text)
 		return keep(*foundDir, fmt.Sprintf("s%d.txt", time.Now().UnixNano()), text)
 	}
 	return nil
@@ -162,9 +172,19 @@ type exhibit struct {
 	q        quarrel
 }
 
-// shrink takes away what the disagreement does not need.
-func (c *court) shrink(ctx context.Context, set ruleset, settings [][2]string, q quarrel) exhibit {
-	e := exhibit{set.clone(), settings, q}
+// shrink takes away what the disagreement does not need. Settings that it does not need are as they were then.
+func (c *court) shrink(ctx context.Context, set ruleset, settings *[][2]string, q quarrel) exhibit {
+	e := exhibit{set.clone(), nil, q}
+	for i := len(*settings) - 1; i >= 0; i-- {
+		s := (*settings)[i]
+		if do(s[1]) != nil {
+			continue
+		}
+		if _, ok := c.still(ctx, e.set, e.q); ok || do(s[0]) != nil {
+			*settings = slices.Delete(*settings, i, i+1)
+		}
+	}
+	e.settings = *settings
 	undone := time.Now().Add(*shrinkFor)
 	for again := true; again && time.Now().Before(undone); {
 		again = false
@@ -342,6 +362,10 @@ func (g *generator) mixed() ruleset {
 		return &rulesOf{map[bool]string{false: "iptables-nft-restore", true: "ip6tables-nft-restore"}[v6], g.restore(v6, nat)}
 	}
 	nft := &rulesOf{"nft", ""}
+	if g.routed {
+		nft.text = g.markRules()
+		return ruleset{nft}
+	}
 	switch g.r.IntN(14) {
 	case 0:
 		return ruleset{legacy(false, true), legacy(true, true)}

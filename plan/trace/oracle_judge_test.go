@@ -177,6 +177,17 @@ func ofOnePriority(res trace.Result) bool {
 	})
 }
 
+// ofHistory tells an answer that depends on what somebody did before: joined a group, made a rule that is gone, became another
+// user.
+func ofHistory(res trace.Result) bool {
+	if slices.ContainsFunc(res.Hops, func(h trace.Hop) bool { return h.Action == "may match" && strings.Contains(h.Text, "uidrange") }) {
+		return true
+	}
+	return res.Decider != nil && slices.ContainsFunc([]string{"has joined the group", "is no address of a machine", "bc_forwarding is on", "of which one, nobody says"}, func(s string) bool {
+		return strings.Contains(res.Decider.Text, s)
+	})
+}
+
 // judge lets vmnet and the kernel judge shots, and gives those on which they disagree for good.
 func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (out []quarrel, open []quarrel, err error) {
 	seen, err := c.fire(shots, 3)
@@ -187,7 +198,7 @@ func (c *court) judge(w *trace.Walker, shots []*shot, loose bool, d *docket) (ou
 		sy := sayingOf(w.Frame(c.device(s), s.frame))
 		d.count(sy, seen[s.tag], s)
 		if sy.verdict == trace.Depends {
-			if !ofOnePriority(sy.res) {
+			if !ofOnePriority(sy.res) && !ofHistory(sy.res) {
 				open = append(open, quarrel{s, sy, seen[s.tag], "vmnet does not know"})
 			}
 			continue

@@ -159,6 +159,8 @@ type generator struct {
 	r    *rand.Rand
 	rich bool // look at bits that a Flow does not settle
 	dark bool // and at what nobody can foresee
+	// routed makes random routing instead of random rules.
+	routed bool
 	// deaf6 keeps IPv6 from being led to the host, where a bed hears IPv4 only.
 	deaf6 bool
 }
@@ -169,6 +171,9 @@ func (g *generator) chance(percent int) bool { return g.r.IntN(100) < percent }
 
 // settings are sysctls and routes, each with its way back.
 func (g *generator) settings() [][2]string {
+	if g.routed {
+		return g.ground()
+	}
 	var out [][2]string
 	add := func(percent int, do, undo string) {
 		if g.chance(percent) {

@@ -26,6 +26,8 @@ type court struct {
 	send6 int      // of the host, with a header of our own
 	// hostOnly leaves out what others than the host get.
 	hostOnly bool
+	// lonely says that addresses may be nobody's: what the host has no neighbour for is lost, and that is all right.
+	lonely bool
 
 	buf []byte
 	// seq numbers shots, so that none is mistaken for one of another ruleset.
@@ -109,6 +111,9 @@ func (c *court) listenRaw() error {
 			c.ear = append(c.ear, rawEar{fd, family == unix.AF_INET6, proto})
 		}
 	}
+	if err := unix.SetsockoptInt(c.send, unix.SOL_SOCKET, unix.SO_BROADCAST, 1); err != nil {
+		return fmt.Errorf("allow broadcasts: %w", err)
+	}
 	var err error
 	if c.send6, err = unix.Socket(unix.AF_INET6, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW); err != nil {
 		return fmt.Errorf("open raw socket: %w", err)
@@ -147,6 +152,8 @@ type sight struct {
 	pkt []byte // the IP packet as it was first seen; of IPv6 at the host only addresses and what follows the headers
 	// told is an ICMP error or a TCP reset that the sender got for it.
 	told string
+	// copies are all of them that were seen, where a bridge floods them.
+	copies [][]byte
 }
 
 // fire sends shots and gives what became of each, by tag. It waits until nothing more is seen for some looks.
@@ -286,6 +293,9 @@ func (c *court) saw(at string, pkt []byte, sent map[uint32]*shot, seen map[uint3
 	}
 	if !strings.Contains(g.at, at) {
 		g.at += at
+	}
+	if c.hostOnly {
+		g.copies = append(g.copies, bytes.Clone(pkt))
 	}
 	if g.pkt == nil || at == "h" {
 		g.pkt = bytes.Clone(pkt)

@@ -580,7 +580,7 @@ func (r *sweep) fromHost() bool {
 		}
 		from = p.src()
 	}
-	res, ok := r.decide(question{src: from, dst: p.dst(), in: r.w.lo, mark: p.mark})
+	res, ok := r.fromSocket(from)
 	if !ok {
 		return false
 	}
@@ -608,6 +608,9 @@ func (r *sweep) fromHost() bool {
 	if out != r.w.lo {
 		return r.leave(out)
 	}
+	if r.way.kind == "multicast" || r.way.kind == "unicast" && p.v6 { // IPv4 takes what leaves by lo for its own (__mkroute_output)
+		return r.leave(out)
+	}
 	if !r.w.lo.up {
 		return r.block(CodeLinkDown, "link", schema.LinkRef("lo"), r.w.lo.link.String(), "down")
 	}
@@ -616,6 +619,63 @@ func (r *sweep) fromHost() bool {
 	}
 	p.setMACs(hardwareAddress("00:00:00:00:00:00"), hardwareAddress("00:00:00:00:00:00"))
 	return r.egressHook(r.w.lo) && r.ingressHook(r.w.lo) && r.receive(r.w.lo)
+}
+
+// fromHostItself is the routing decision for a packet of the host. To nobody is to itself (ip_route_output_key); in IPv6 it is
+// the socket that sees to that.
+func (r *sweep) fromHostItself(q question) (way, bool) {
+	dst, ok := r.class(q.dst)
+	if !ok {
+		return way{}, false
+	}
+	if dst == zero && !(r.p.v6 && q.again) {
+		return way{kind: "local", dev: r.w.lo, devName: r.w.lo.name}, true
+	}
+	return r.decide(q)
+}
+
+// fromSocket is the routing decision for what a program sends.
+func (r *sweep) fromSocket(src cells) (way, bool) {
+	q := r.ofPacket(src, r.p.dst(), r.w.lo)
+	if r.p.v6 {
+		var ok bool
+		if q.by, ok = r.scope(); !ok {
+			return way{}, false
+		}
+	}
+	if r.p.framed { // raw_sendmsg
+		q.raw, q.tos = true, cells{}
+	}
+	return r.fromHostItself(q)
+}
+
+// scope is the link that a program names together with an address that means nothing beyond it (RFC 4007): that to which the
+// packet is to go, or the only one there is; nil for other addresses.
+func (r *sweep) scope() (*device, bool) {
+	dst, ok := r.class(r.p.dst())
+	if !ok || dst != linkLocal {
+		return nil, ok
+	}
+	own, ok := r.isLocal(r.p.dst())
+	if !ok || own {
+		return nil, ok
+	}
+	if d := r.w.devices[r.dest]; d != nil {
+		if d.master != nil && d.master.bridge {
+			d = d.master
+		}
+		return d, true
+	}
+	var one *device
+	for _, d := range r.w.devices {
+		if d != r.w.lo && d.up && !d.noIPv6 && (d.master == nil || !d.master.bridge) {
+			if one != nil {
+				return nil, r.unmodelled("route", schema.LinkRef(""), r.text(r.p.dst())+" is of a link: of which one, nobody says")
+			}
+			one = d
+		}
+	}
+	return one, true
 }
 
 // setGateway keeps the gateway of the route taken.
@@ -631,10 +691,13 @@ func (r *sweep) setGateway(a netip.Addr) {
 // outDevice is the link a packet of the host leaves by: lo for its own addresses.
 func (r *sweep) outDevice(res way) (*device, bool) {
 	switch res.kind {
-	case "local", "anycast":
+	case "local":
 		return r.w.lo, true
-	case "unicast":
-	case "broadcast", "multicast":
+	case "anycast":
+		if r.p.v6 {
+			return r.w.lo, true
+		}
+	case "unicast", "broadcast", "multicast":
 	default:
 		return nil, r.noRoute(res)
 	}
@@ -656,7 +719,9 @@ func (r *sweep) outDevice(res way) (*device, bool) {
 // of the first route: struct nf_hook_state is filled once.
 func (r *sweep) routeOut() bool {
 	p := &r.p
-	res, ok := r.decide(question{src: p.src(), dst: p.dst(), in: r.w.lo, mark: p.mark})
+	q := r.ofPacket(p.src(), p.dst(), r.w.lo)
+	q.again = true
+	res, ok := r.fromHostItself(q)
 	if !ok {
 		return false
 	}
@@ -721,6 +786,9 @@ func (r *sweep) addressed(d *device) {
 
 // leave is the way out by a link.
 func (r *sweep) leave(d *device) bool {
+	if d == r.w.lo {
+		return r.block(CodeNoRoute, "route", schema.LinkRef(d.name), "a route by lo for what is no address of this host leads nowhere", "comes back, and goes nowhere")
+	}
 	if !r.linkUp(d) {
 		return false
 	}

@@ -3,24 +3,31 @@ package trace
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
 )
 
 // The addresses that no routing table holds.
 var (
 	limitedBroadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-	zeroNet          = netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 8)
+	nobody           = netip.PrefixFrom(netip.AddrFrom4([4]byte{}), 32)
 )
 
 // fib are the routing tables of one family.
 type fib struct {
 	rules  []*schema.PolicyRule
 	tables map[uint32]*rtable
+	// custom says that there are rules beside the three that every host has, or local routes that no address brought.
+	custom bool
+	// dissects says that rules make the kernel look at protocol and ports of packets that come in: those that ask for them and are
+	// not for the host's own alone (include/net/fib_rules.h, fib_rule_requires_fldissect). Without, both are 0 for every rule.
+	dissects bool
 	// special are the prefixes of the local table and those that no table holds, theirs with those of classOf too, made when
 	// first asked for.
 	once    sync.Once
@@ -32,6 +39,8 @@ type fib struct {
 type rtable struct {
 	lens []int
 	by   map[netip.Prefix][]*schema.Route
+	// services are the types of service that it has routes for.
+	services []uint8
 	// list are the prefixes, the longest first, made when first asked for.
 	sorted sync.Once
 	list   []netip.Prefix
@@ -56,15 +65,44 @@ func newFIB(w *Walker, v6 bool) *fib {
 			}
 		}
 	}
+	if v6 {
+		f.ownMulticast(w)
+	}
 	for _, t := range f.tables {
 		for _, rs := range t.by {
-			slices.SortStableFunc(rs, func(a, b *schema.Route) int { return cmp.Compare(a.Metric, b.Metric) })
+			slices.SortStableFunc(rs, func(a, b *schema.Route) int {
+				return cmp.Or(cmp.Compare(b.TOS, a.TOS), cmp.Compare(a.Metric, b.Metric), cmp.Compare(placeOf(a), placeOf(b)))
+			})
 		}
 		slices.Sort(t.lens)
 		slices.Reverse(t.lens)
 	}
 	f.rules = policyRules(w.state, v6)
+	f.dissects = slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
+		return r.IIF != "lo" && (r.IPProto != 0 || r.SPort != "" || r.DPort != "")
+	})
+	f.custom = f.custom || slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
+		return r.String() != "0: from all lookup local" && r.String() != "32766: from all lookup main" && r.String() != "32767: from all lookup default"
+	})
 	return f
+}
+
+// ownMulticast adds the routes for groups that each link of IPv6 has, where the state lists none.
+func (f *fib) ownMulticast(w *Walker) {
+	groups := netip.MustParsePrefix("ff00::/8")
+	if t := f.tables[schema.TableLocal]; t != nil && len(t.by[groups]) > 0 {
+		return
+	}
+	for _, name := range slices.Sorted(maps.Keys(w.devices)) {
+		f.add(&schema.Route{Table: schema.TableLocal, Dst: groups, Type: "multicast", Link: name, Metric: 256})
+	}
+}
+
+func placeOf(r *schema.Route) int {
+	if r.Facts == nil {
+		return 0
+	}
+	return r.Facts.Place
 }
 
 func (f *fib) add(r *schema.Route) {
@@ -73,11 +111,15 @@ func (f *fib) add(r *schema.Route) {
 		t = &rtable{by: map[netip.Prefix][]*schema.Route{}}
 		f.tables[r.Table] = t
 	}
+	f.custom = f.custom || r.Type == "local" && r.Proto != nil && !r.KernelMade()
 	p := r.Dst.Masked()
 	if !slices.Contains(t.lens, p.Bits()) {
 		t.lens = append(t.lens, p.Bits())
 	}
 	t.by[p] = append(t.by[p], r)
+	if r.TOS != 0 && !slices.Contains(t.services, r.TOS) {
+		t.services = append(t.services, r.TOS)
+	}
 }
 
 // own adds what the kernel keeps in the local table for an address, where the state does not list it.
@@ -126,7 +168,9 @@ func policyRules(s *schema.State, v6 bool) []*schema.PolicyRule {
 			out = append(out, &schema.PolicyRule{Family: want, Priority: []uint32{0, 32766, 32767}[i], Table: t})
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *schema.PolicyRule) int { return cmp.Compare(a.Priority, b.Priority) })
+	slices.SortStableFunc(out, func(a, b *schema.PolicyRule) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Place, b.Place))
+	})
 	return out
 }
 
@@ -166,9 +210,8 @@ func (w *Walker) local(a netip.Addr) bool {
 type class uint8
 
 const (
-	plain     class = iota
-	zero            // 0.0.0.0 or ::
-	zeroBlock       // the rest of 0.0.0.0/8
+	plain class = iota
+	zero        // 0.0.0.0 or ::
 	loopback
 	linkLocal
 	multicast
@@ -179,8 +222,6 @@ func classOf(a netip.Addr) class {
 	switch {
 	case a.IsUnspecified():
 		return zero
-	case a.Is4() && zeroNet.Contains(a):
-		return zeroBlock
 	case a.IsLoopback():
 		return loopback
 	case a.IsLinkLocalUnicast():
@@ -197,7 +238,7 @@ func classOf(a netip.Addr) class {
 func (r *sweep) class(c cells) (class, bool) { return which(r, c, classes, classOf) }
 
 // classes are the prefixes that tell the kinds of addresses apart.
-var classes = byLength(slices.Concat(specials, []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16"), netip.MustParsePrefix("0.0.0.0/32")}))
+var classes = byLength(slices.Concat(specials, []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16")}))
 
 // isLocal forks by whether an address is the host's own.
 func (r *sweep) isLocal(c cells) (is, ok bool) {
@@ -264,20 +305,28 @@ func (r *sweep) routeIn(in *device) (res way, local, ok bool) {
 		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), why, "martian")
 	}
 	if dst == broadcast || dst == multicast || src == zero && dst == zero {
-		return way{kind: "broadcast", dev: in}, true, r.validMany(in, src, dst)
+		return way{kind: "broadcast", dev: in}, true, r.validMany(in, src, dst) && (dst != multicast || r.joined(in))
 	}
-	res, ok = r.decide(question{src: p.src(), dst: p.dst(), in: in, mark: p.mark})
+	res, ok = r.decide(r.ofPacket(p.src(), p.dst(), in))
 	if !ok {
 		return res, false, false
 	}
 	switch res.kind {
 	case "broadcast":
+		if in.bcForwarding {
+			return res, false, r.unmodelled("route", schema.SysctlRef(schema.LinkSysctl("ipv4", in.name, "bc_forwarding")), "bc_forwarding is on")
+		}
 		return res, true, r.validMany(in, src, dst)
-	case "local", "anycast":
+	case "local":
 		return res, true, r.validSource(in, nil, src, p.dst())
 	case "unicast":
-	default:
+	case "none":
 		return res, false, r.noRoute(res)
+	default:
+		if r.forwards(in) {
+			r.noRoute(res)
+		}
+		return res, false, false
 	}
 	if !r.forwards(in) || !r.validSource(in, res.dev, src, p.dst()) {
 		return res, false, false
@@ -291,21 +340,23 @@ func (r *sweep) routeIn6(in *device, src, dst class) (res way, local, ok bool) {
 	if (src == loopback || dst == loopback) && in != r.w.lo {
 		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), "::1 came in by a link", "martian")
 	}
-	if dst == multicast {
-		return way{kind: "multicast", dev: in}, true, true
+	if src == multicast {
+		return res, false, r.block(CodeMartian, "route", schema.LinkRef(in.name), "the source is a multicast address", "martian")
 	}
-	res, ok = r.decide(question{src: p.src(), dst: p.dst(), in: in, mark: p.mark})
+	res, ok = r.decide(r.ofPacket(p.src(), p.dst(), in))
 	switch {
 	case !ok:
 		return res, false, false
 	case res.kind == "local" || res.kind == "anycast":
 		return res, true, true
+	case res.kind == "multicast" && dst == multicast:
+		return res, true, r.joined(in)
 	case res.kind != "unicast":
 		return res, false, r.noRoute(res)
 	case !r.forwards(in):
 		return res, false, false
-	case src == linkLocal || src == zero || dst == linkLocal:
-		return res, false, r.block(CodeMartian, "route", res.ref(), "a link-local address is not forwarded", "martian")
+	case res.dev != in && (src == linkLocal || src == zero): // ip6_forward; by the same link it only advises against that
+		return res, false, r.block(CodeMartian, "route", res.ref(), r.text(p.src())+" means nothing beyond its link: it is not forwarded", "martian")
 	}
 	return res, false, true
 }
@@ -316,10 +367,10 @@ func martian4(src, dst class, in *device) (why string) {
 		return "the source is a multicast or broadcast address"
 	case dst == broadcast || src == zero && dst == zero:
 		return ""
-	case (src == zero || src == zeroBlock) && dst != multicast:
-		return "the source is in 0.0.0.0/8"
-	case dst == zero || dst == zeroBlock:
-		return "the destination is in 0.0.0.0/8"
+	case src == zero && dst != multicast: // of 0.0.0.0/8 only that since Linux 5.3
+		return "the source is 0.0.0.0"
+	case dst == zero:
+		return "the destination is 0.0.0.0"
 	case (dst == loopback || src == loopback) && in.routeLocalnet != 1:
 		return fmt.Sprintf("127.0.0.0/8 on the wire: net.ipv4.conf.%s.route_localnet = 0", strings.ReplaceAll(in.name, ".", "/"))
 	}
@@ -345,6 +396,9 @@ func (r *sweep) forwards(in *device) bool {
 	}
 	if r.p.v6 {
 		on, key = r.w.forward[1], "net.ipv6.conf.all.forwarding"
+		if in.force6 {
+			return true
+		}
 	}
 	switch {
 	case on > 0:
@@ -357,9 +411,9 @@ func (r *sweep) forwards(in *device) bool {
 
 // validMany looks at the source of a packet for many (ip_route_input_slow's brd_input, ip_mc_validate_source).
 func (r *sweep) validMany(in *device, src, dst class) bool {
-	if dst == multicast && (src == zero || src == zeroBlock) && r.p.proto != protoIGMP {
+	if dst == multicast && src == zero && r.p.proto != protoIGMP {
 		far := r.x.Not(r.p.dst().in(r.x, localMulticast))
-		if !r.blockIf(far, CodeMartian, "route", schema.LinkRef(in.name), func() string { return "the source is in 0.0.0.0/8" }, "martian") {
+		if !r.blockIf(far, CodeMartian, "route", schema.LinkRef(in.name), func() string { return "the source is 0.0.0.0" }, "martian") {
 			return false
 		}
 	}
@@ -373,20 +427,28 @@ var localMulticast = netip.MustParsePrefix("224.0.0.0/24")
 // of an answer from one address of the host.
 func (r *sweep) validSource(in, out *device, src class, from cells) bool {
 	p := &r.p
-	if (src == zero || src == zeroBlock) && out == nil || in == r.w.lo {
+	if src == zero && out == nil || in == r.w.lo {
 		return true
 	}
 	mode := max(in.rpFilter, r.w.rpAll)
-	if mode == 0 {
-		own, ok := r.isLocal(p.src())
-		if !ok || !own || in.acceptLocal == 1 {
-			return ok
-		}
-		return r.block(CodeMartian, "route", schema.LinkRef(in.name), r.text(p.src())+" is an address of this host", "martian")
+	if mode == 0 && in.acceptLocal == 1 && in != out {
+		return true
 	}
-	q := question{src: from, dst: p.src(), in: r.w.lo}
+	if mode == 0 && in.acceptLocal != 1 {
+		own, ok := r.isOwn(p.src())
+		if !ok || own && !r.block(CodeMartian, "route", schema.LinkRef(in.name), r.text(p.src())+" is an address of this host", "martian") {
+			return false
+		}
+	}
+	q := question{src: from, dst: p.src(), in: r.w.lo, tos: p.tos(r.x), back: true}
 	if out != nil {
 		q.in = out
+	}
+	if in.validMark {
+		q.mark = p.mark
+	}
+	if mode == 0 {
+		return r.fullCheck(in, q)
 	}
 	back, ok := r.decide(q)
 	if !ok {
@@ -414,6 +476,77 @@ func (r *sweep) validSource(in, out *device, src class, from cells) bool {
 		return r.block(CodeRPFilter, "route", ref, text, "rp_filter")
 	}
 	return true
+}
+
+// fullCheck is for a source that is no address of the host and that rp_filter does not care for. The kernel looks at the way
+// back nevertheless where somebody made policy rules or local routes, even if they are gone, or where the packet leaves by
+// the link it came in by: then a broadcast address is no source.
+func (r *sweep) fullCheck(in *device, q question) bool {
+	back, ok := r.decide(q)
+	if !ok {
+		return false
+	}
+	switch back.kind {
+	case "broadcast", "anycast", "multicast":
+	case "local":
+		if in.acceptLocal == 1 {
+			return true
+		}
+	default:
+		return true
+	}
+	text := r.text(r.p.src()) + " is no address of a machine: " + back.text()
+	if r.w.fib[0].custom && in.acceptLocal != 1 {
+		return r.block(CodeMartian, "route", schema.LinkRef(in.name), text, "martian")
+	}
+	return r.unmodelled("route", schema.LinkRef(in.name), text)
+}
+
+// isOwn forks by whether an address is one of a link of the host (inet_lookup_ifaddr_rcu).
+func (r *sweep) isOwn(c cells) (is, ok bool) {
+	var own []netip.Prefix
+	for _, a := range r.w.own[0] {
+		own = append(own, netip.PrefixFrom(a.ip, 32))
+	}
+	own = byLength(own)
+	return which(r, c, own, func(a netip.Addr) bool { return slices.Contains(own, netip.PrefixFrom(a, a.BitLen())) })
+}
+
+// joined keeps the packets for groups that the host has joined by itself; whether a program joined another is in no State.
+func (r *sweep) joined(in *device) bool {
+	is := bdd.False
+	for _, a := range r.w.groupsOf(in, r.p.v6) {
+		is = r.x.Or(is, r.p.dst().equal(r.x, a.AsSlice()))
+	}
+	other := r.x.Diff(r.pc, is)
+	r.ended(other, Depends, station{stage: "route", ref: schema.LinkRef(in.name), rule: -1, text: "whether a program has joined the group " + r.text(r.p.dst()) + " on " + in.name, action: "depends"})
+	r.pc = r.x.And(r.pc, is)
+	return r.pc != bdd.False
+}
+
+// The groups that every link joins (RFC 1112, section 4; RFC 4291, section 2.8), and those of routers.
+var (
+	allHosts   = []netip.Addr{netip.AddrFrom4([4]byte{224, 0, 0, 1})}
+	allNodes   = []netip.Addr{netip.MustParseAddr("ff02::1")}
+	allRouters = []netip.Addr{netip.MustParseAddr("ff02::2")} // ff05::2 only where it became one while it was there
+)
+
+// groupsOf lists the groups that a link has joined without being asked to.
+func (w *Walker) groupsOf(d *device, v6 bool) []netip.Addr {
+	if !v6 {
+		return allHosts
+	}
+	out := slices.Clone(allNodes)
+	if d.forwarding6 > 0 {
+		out = append(out, allRouters...)
+	}
+	for _, a := range d.addrs {
+		if ip := a.Prefix.Addr(); ip.Is6() { // the group of those whose addresses end alike (RFC 4291, section 2.7.1)
+			b := ip.As16()
+			out = append(out, netip.AddrFrom16([16]byte{0xff, 2, 11: 1, 12: 0xff, 13: b[13], 14: b[14], 15: b[15]}))
+		}
+	}
+	return out
 }
 
 func hasAddr(d *device, v6 bool) bool {

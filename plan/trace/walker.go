@@ -27,7 +27,6 @@ type Walker struct {
 	ingress, egress map[string][][]entry
 	forward         [2]int // net.ipv4.ip_forward, net.ipv6.conf.all.forwarding; -1 unknown
 	rpAll           int
-	ignoreLinkdown  bool
 	// callIP says, per family, whether br_netfilter hands bridged packets to IP: -1 the module is not there, 0 and 1 the
 	// global setting.
 	callIP       [2]int
@@ -93,10 +92,17 @@ type device struct {
 	// forwarding and the others are the sysctls of the link; -1 unknown.
 	forwarding, rpFilter, routeLocalnet, acceptLocal int
 	arpIgnore, arpFilter, arpAnnounce                int
-	noIPv6                                           bool
-	routed                                           bool    // a route leads out of it
-	lower                                            *device // of an 802.1q link; nil for others
-	unknown                                          bool    // stands for "some port of this bridge"
+	// validMark makes rp_filter look for the way back with the packet's mark, bcForwarding leads broadcasts for other links
+	// on, force6 forwards IPv6 though the host as a whole does not.
+	validMark, bcForwarding, force6 bool
+	// linkdown says, per family, that routes by a link without a carrier do not count.
+	linkdown [2]bool
+	noIPv6   bool
+	// forwarding6 is the link's own setting: whether it is a router there, not whether the host forwards.
+	forwarding6 int
+	routed      bool    // a route leads out of it
+	lower       *device // of an 802.1q link; nil for others
+	unknown     bool    // stands for "some port of this bridge"
 }
 
 // New indexes a state for many walks.
@@ -172,7 +178,26 @@ func newDevice(s *schema.State, l *schema.Link) *device {
 	d.routeLocalnet, d.acceptLocal = get("ipv4", "route_localnet"), get("ipv4", "accept_local")
 	d.arpIgnore, d.arpFilter, d.arpAnnounce = get("ipv4", "arp_ignore"), get("ipv4", "arp_filter"), get("ipv4", "arp_announce")
 	d.noIPv6 = get("ipv6", "disable_ipv6") == 1
+	d.forwarding6 = get("ipv6", "forwarding")
+	d.readEither(s)
 	return d
+}
+
+// readEither reads settings of IPv4 that hold where either the link or all links have them (IN_DEV_ORCONF in
+// include/linux/inetdevice.h), one that both must have, and those of IPv6, which are the link's alone.
+func (d *device) readEither(s *schema.State) {
+	set := func(family, link, name string) bool { return sysctl(s, schema.LinkSysctl(family, link, name)) > 0 }
+	either := func(name string) bool { return set("ipv4", d.name, name) || set("ipv4", "all", name) }
+	if either("route_localnet") {
+		d.routeLocalnet = 1
+	}
+	if either("accept_local") {
+		d.acceptLocal = 1
+	}
+	d.validMark = either("src_valid_mark")
+	d.linkdown = [2]bool{either("ignore_routes_with_linkdown"), set("ipv6", d.name, "ignore_routes_with_linkdown")}
+	d.bcForwarding = set("ipv4", d.name, "bc_forwarding") && set("ipv4", "all", "bc_forwarding")
+	d.force6 = set("ipv6", d.name, "force_forwarding")
 }
 
 // sysctl reads a number; -1 when it is not known.
@@ -207,7 +232,6 @@ func (w *Walker) readSysctls() {
 	s := w.state
 	w.forward = [2]int{sysctl(s, "net.ipv4.ip_forward"), sysctl(s, "net.ipv6.conf.all.forwarding")}
 	w.rpAll = max(sysctl(s, "net.ipv4.conf.all.rp_filter"), 0)
-	w.ignoreLinkdown = sysctl(s, "net.ipv4.conf.all.ignore_routes_with_linkdown") == 1
 	w.callARP = sysctl(s, "net.bridge.bridge-nf-call-arptables")
 	all := func(name string) int { return sysctl(s, schema.LinkSysctl("ipv4", "all", name)) }
 	w.arpIgnore, w.arpFilter, w.arpAnnounce = all("arp_ignore"), all("arp_filter"), all("arp_announce")

@@ -174,6 +174,8 @@ const (
 	conf4AcceptLocal   = 23 - 1
 	conf4SrcValidMark  = 24 - 1
 	conf4RouteLocalnet = 26 - 1
+	conf4Linkdown      = 29 - 1 // IPV4_DEVCONF_IGNORE_ROUTES_WITH_LINKDOWN
+	conf4BCForwarding  = 32 - 1
 
 	conf6Forwarding = 0
 	conf6AcceptRA   = 3
@@ -181,6 +183,8 @@ const (
 	conf6ProxyNDP   = 22
 	conf6Disable    = 26
 	conf6AcceptDAD  = 27
+	conf6Linkdown   = 39 // DEVCONF_IGNORE_ROUTES_WITH_LINKDOWN
+	conf6Force      = 59 // DEVCONF_FORCE_FORWARDING
 )
 
 // decodeConf reads IFLA_AF_SPEC: the per-link settings of IPv4 and IPv6.
@@ -221,6 +225,8 @@ func conf4(v []byte) schema.LinkConf4 {
 		SrcValidMark:  setting(v, conf4SrcValidMark),
 
 		PromoteSecondaries: setting(v, conf4Promote),
+		IgnoreLinkdown:     setting(v, conf4Linkdown),
+		BCForwarding:       setting(v, conf4BCForwarding),
 	}
 }
 
@@ -232,6 +238,9 @@ func conf6(v []byte) schema.LinkConf6 {
 		ProxyNDP:   setting(v, conf6ProxyNDP),
 		Autoconf:   setting(v, conf6Autoconf),
 		AcceptDAD:  setting(v, conf6AcceptDAD),
+
+		IgnoreLinkdown:  setting(v, conf6Linkdown),
+		ForceForwarding: setting(v, conf6Force),
 	}
 }
 

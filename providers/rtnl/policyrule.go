@@ -30,7 +30,10 @@ func (p *Provider) readRules(ctx context.Context, _ *names) ([]schema.Object, er
 		if err != nil {
 			return nil, err
 		}
+		equal := map[uint32]int{}
 		for _, r := range found {
+			r.Place = equal[r.Priority]
+			equal[r.Priority]++
 			all = append(all, r)
 		}
 	}

@@ -33,11 +33,23 @@ func (p *Provider) readRoutes(ctx context.Context, n *names) ([]schema.Object, e
 		if err != nil {
 			return nil, err
 		}
+		equal := map[equals]int{}
 		for _, r := range firsts(found) {
+			k := equals{r.Table, r.Dst, r.TOS, r.Metric}
+			r.Facts.Place = equal[k]
+			equal[k]++
 			all = append(all, r)
 		}
 	}
 	return all, nil
+}
+
+// equals are routes of which the kernel asks the first.
+type equals struct {
+	table  uint32
+	dst    netip.Prefix
+	tos    uint8
+	metric uint32
 }
 
 // dumpRoutes reads routes of one family in the order of the kernel's tables.

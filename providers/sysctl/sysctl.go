@@ -63,7 +63,8 @@ func standardKeys() []string {
 	}
 	for _, of := range []string{"all", "default"} {
 		for _, name := range []string{
-			"forwarding", "rp_filter", "route_localnet", "arp_ignore", "arp_announce", "arp_filter", "proxy_arp", "accept_local",
+			"forwarding", "rp_filter", "route_localnet", "arp_ignore", "arp_announce", "arp_filter", "proxy_arp", "accept_local", "src_valid_mark",
+			"ignore_routes_with_linkdown", "bc_forwarding",
 		} {
 			keys = append(keys, "net.ipv4.conf."+of+"."+name)
 		}
