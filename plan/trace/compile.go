@@ -63,6 +63,7 @@ const (
 	opLookup                   //
 	opIn                       //
 	opAny                      // alternatives
+	opFlow                     // a connection is handed to a flow table
 	opVerdict                  // effects
 	opReject                   //
 	opMetaSet                  //
@@ -191,6 +192,8 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 			root.reads = root.reads || o.e.Key == "mark"
 		case opMaybe:
 			root.reads = true
+		case opFlow:
+			root.reads, c.t.usesCT = true, true
 		case opPayload:
 			c.t.looksAtMACs = c.t.looksAtMACs || o.base == 0 && o.off < 12
 		}
@@ -209,7 +212,7 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 
 // harmless are expressions that end in nothing a packet's way depends on.
 var harmless = []string{
-	"counter", "log", "last", "trace", "dup", "flow_offload", "exthdr_w", "offload",
+	"counter", "log", "last", "trace", "dup", "exthdr_w", "offload",
 }
 
 // harmlessTargets are targets of iptables without a verdict whose writes the image does not know anyway (iptables-extensions(8)).
@@ -292,6 +295,8 @@ func (t *table) shape(o *op, e *schema.Expr, hasD bool) {
 		}
 	}
 	switch e.Name {
+	case "flow_offload":
+		o.code = opFlow
 	case "payload":
 		t.shapePayload(o, e, hasD)
 	case "payload_w":

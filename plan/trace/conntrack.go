@@ -32,7 +32,7 @@ func tracks(t *schema.Table) (v4, v6 bool) {
 
 func needsConntrack(e *schema.Expr) bool {
 	switch e.Name {
-	case "ct", "nat", "masq", "redir", "netmap", "connlimit":
+	case "ct", "nat", "masq", "redir", "netmap", "connlimit", "flow_offload":
 		return true
 	case "xtmatch":
 		return slices.Contains([]string{"conntrack", "state", "connmark", "connbytes", "connlabel", "connlimit", "helper"}, e.Key)

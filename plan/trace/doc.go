@@ -53,7 +53,7 @@
 // Rules that a frame meets while it bears an 802.1Q tag, spanning trees of groups of VLANs, VRFs, Open vSwitch, macvtap
 // guests, queues to programs and unknown targets: where a packet meets one of them the answer is Depends. A
 // bond is one link: which of its slaves carries a packet is not asked. Not seen at all are what no State shows (tc, XDP and BPF, IPsec,
-// flow tables, clashes of NAT with connections that exist), and legacy ebtables.
+// clashes of NAT with connections that exist), and legacy ebtables.
 //
 // The packets of a flow are whole, with a hop limit that is enough: no fragments (where conntrack is in use it puts them together
 // before rules of IP see them), no IP options, no extension headers. For a given frame that is a fragment, bears a tag, or asks for

@@ -56,12 +56,28 @@ func (r *sweep) match(o *op) bdd.Node {
 		return r.rt(o)
 	case opExthdr:
 		return r.exthdr(o)
+	case opFlow:
+		return r.handOver(o)
 	case opForeseen:
 		return r.foreseen(o, int(o.len))
 	default:
 		return r.unknown(o)
 	}
 	return bdd.True
+}
+
+// handOver is "flow add" (nft_flow_offload_eval): it breaks the rule for packets of connections that conntrack has not confirmed,
+// and for those that the flow table has already; of the others it takes the connection over, so that its later packets may meet
+// no rule any more.
+func (r *sweep) handOver(o *op) bdd.Node {
+	if r.p.ct == nil {
+		return bdd.False
+	}
+	known := r.x.And(r.p.has, r.p.ct.status(r.x, ipsConfirmed))
+	if r.p.half != "request" && !r.dry {
+		r.handed = r.x.Or(r.handed, r.x.And(r.live, known))
+	}
+	return r.x.And(known, r.unknown(o))
 }
 
 func (r *sweep) cmp(o *op) bdd.Node {

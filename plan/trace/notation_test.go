@@ -407,6 +407,8 @@ func (r *ruleParser) parse(w []string) error {
 			if m := next(); m != "tcp" && m != "udp" && m != "conntrack" && m != "mark" && m != "addrtype" {
 				r.add(schema.Expr{Name: "xtmatch", Key: m, Opaque: []byte{1}})
 			}
+		case "--flow-add":
+			r.add(schema.Expr{Name: "flow_offload", Key: next()})
 		case "-j", "-g":
 			return r.target(opt, next(), w[i+1:])
 		default:

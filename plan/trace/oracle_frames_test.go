@@ -125,7 +125,7 @@ func (c *court) roundOf(t *testing.T, g *generator, about string, d *docket, sho
 	})
 	defer func() {
 		for _, s := range slices.Backward(settings) {
-			if err := do(s[1]); err != nil && !strings.Contains(err.Error(), "No such process") { // it went with another
+			if err := do(s[1]); err != nil && !strings.Contains(err.Error(), "No such ") { // it went with another
 				t.Error(err)
 			}
 		}

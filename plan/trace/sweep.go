@@ -30,6 +30,9 @@ type sweep struct {
 	effect           bdd.Node
 	gateway          cells // of the route taken; no cells for none
 
+	// handed are packets of connections that a flow table may have taken over.
+	handed bdd.Node
+
 	// unknowns gives the variables for what nobody can foresee; name, when set, tells by what a rule's are told apart.
 	unknowns map[unknownKey]int
 	softs    map[unknownKey]int

@@ -94,6 +94,13 @@ func (r *sweep) ended(pc bdd.Node, v Verdict, st station) {
 	case r.dry || pc == bdd.False:
 	case r.onEnd != nil:
 		r.onEnd(pc, v, st)
+	case v == Block && r.handed != bdd.False && r.p.talk == 0 && !r.x.Disjoint(pc, r.handed):
+		was := r.handed
+		r.handed = bdd.False
+		r.ended(r.x.Diff(pc, was), v, st)
+		st.action = "depends: a flow table takes connections over, whose packets then do not come here"
+		r.ended(r.x.And(pc, was), Depends, st)
+		r.handed = was
 	case r.p.talk != 0 && v == Block && r.warm != bdd.False:
 		r.endedTalk(pc, st)
 	case r.log.on:
@@ -329,7 +336,7 @@ func (r *sweep) again() {
 	r.conn, r.conns = nil, 0
 	r.dest, r.preDone, r.arrived, r.gateway = "", false, arrival{}, cells{}
 	r.tag, r.tagSent, r.there = 0, 0, arrival{}
-	r.inquiries, r.warm = r.inquiries[:0], bdd.False
+	r.inquiries, r.warm, r.handed = r.inquiries[:0], bdd.False, bdd.False
 	clear(r.known)
 	r.p = parcel{half: "request"}
 }

@@ -44,6 +44,15 @@ func TestWalk(t *testing.T) {
 		{"host to itself", lab, "host>host tcp 192.0.2.10:40000 > 192.0.2.10:80", "pass"},
 		{"the host chooses its address", lab, "host>vnet1 tcp any > 10.20.0.11:22", "pass"},
 
+		// Flow tables: they take over what conntrack has confirmed, and rules see no more of it.
+		{"handed over", lab + "\n*filter\n-A FORWARD --flow-add ft\n" + masq, out, "pass"},
+		{"no first packet is handed over", lab + "\n*filter\n:FORWARD DROP\n-A FORWARD --flow-add ft -j ACCEPT\n" + masq, out, "block request ip filter FORWARD: policy drop"},
+		{
+			"a drop of what was handed over", lab + "\n*filter\n-A FORWARD --flow-add ft\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j DROP\n" + masq, out,
+			"depends reply ip filter FORWARD: -m conntrack --ctstate ESTABLISHED -j DROP",
+		},
+		{"a drop before it is handed over", lab + "\n*filter\n-A FORWARD -m conntrack --ctstate ESTABLISHED -j DROP\n-A FORWARD --flow-add ft\n" + masq, out, "block reply ip filter FORWARD: -m conntrack --ctstate ESTABLISHED -j DROP"},
+
 		// The founding article's two rules.
 		{
 			"article: a persisted FORWARD drop", `
