@@ -238,7 +238,7 @@ func (h *healer) neighbours(g *schema.Goal) []trace.Asked {
 func (h *healer) arpRoads(g *schema.Goal, d *trace.Hop) []road {
 	s, _ := h.state.Get(d.Ref).(*schema.Sysctl)
 	_, link, name, ok := schema.SplitLinkSysctl(d.Ref.Name)
-	if s == nil || !ok {
+	if s == nil || !ok || name != "arp_ignore" && name != "arp_filter" {
 		return nil
 	}
 	value := "0"

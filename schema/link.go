@@ -84,11 +84,13 @@ type LinkFacts struct {
 	TxQueueStopped bool `json:"tx_queue_stopped,omitempty"`
 	// Programs are what else decides on the link's packets, beside netfilter, and cannot be read: "ingress: XDP",
 	// "ingress: tc bpf", "egress: tcx". Each begins with the hook it is like.
-	Programs    []string   `json:"programs,omitempty"`
-	IPv4        *LinkConf4 `json:"ipv4,omitempty"`
-	IPv6        *LinkConf6 `json:"ipv6,omitempty"`
-	Group       uint32     `json:"group,omitempty"`
-	AddrGenMode string     `json:"addr_gen_mode,omitempty"`
+	Programs []string   `json:"programs,omitempty"`
+	IPv4     *LinkConf4 `json:"ipv4,omitempty"`
+	IPv6     *LinkConf6 `json:"ipv6,omitempty"`
+	Group    uint32     `json:"group,omitempty"`
+	// NoARP is IFF_NOARP: the host neither asks for MAC addresses there nor answers those who do (ip link set arp off).
+	NoARP       bool   `json:"noarp,omitempty"`
+	AddrGenMode string `json:"addr_gen_mode,omitempty"`
 	// MTUSet is true when the MTU of a bridge was set on purpose, so that it no longer follows its ports'. The kernel
 	// does not tell: it is false in what was read, and true where a Change set it (plan/sim).
 	MTUSet bool `json:"mtu_set,omitempty"`

@@ -201,6 +201,10 @@ func (r *sweep) inside(d *device, addr cells) bdd.Node {
 // network, else its gateway, which is one of those that the link has.
 func (r *sweep) askedOfHost(q *inquiry) (of cells, ok bool) {
 	of = newCells(q.src.len())
+	if q.standsIn {
+		of.copyFrom(q.dst)
+		return of, true
+	}
 	var may []netip.Addr
 	for _, a := range q.l3.addrs {
 		if ip := a.Prefix.Addr(); ip.Is6() == q.v6 && (q.v6 || !r.x.Disjoint(r.pc, q.src.in(r.x, a.Prefix.Masked()))) {
@@ -266,6 +270,12 @@ func (r *sweep) partyMAC(q *inquiry, who party, addr cells) cells {
 // net/ipv4/arp.c.
 func (r *sweep) hostAnswers(t *talk) bool {
 	d := t.l3
+	switch {
+	case d.noARP:
+		return r.block(CodeARPSilent, "link", schema.LinkRef(d.name), d.link.String(), "ARP is off there: the host does not answer")
+	case t.standsIn: // arp_process asks no more
+		return true
+	}
 	key, level := strongest("arp_ignore", r.w.arpIgnore, d.arpIgnore, d.name)
 	no := bdd.False
 	switch level {

@@ -193,7 +193,7 @@ func (r *sweep) forHost(br, l3 *device) (up, known bool) {
 	case !ok:
 		return false, false
 	case both:
-		return false, true
+		return r.answersFor(l3)
 	case src && dst: // two networks on one bridge meet at the host
 		return true, true
 	case dst: // from beyond the LAN: its router, behind a port, sends to the guest itself

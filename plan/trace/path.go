@@ -292,7 +292,7 @@ func (r *sweep) established() bool {
 
 // send starts the packet at a link, or at the host for "".
 func (r *sweep) send(from string) bool {
-	r.arrived, r.gateway, r.preDone, r.tag = arrival{}, cells{}, false, 0
+	r.arrived, r.gateway, r.preDone, r.tag, r.standsIn = arrival{}, cells{}, false, 0, false
 	if from == "" {
 		return r.fromHost()
 	}
@@ -320,6 +320,9 @@ func (r *sweep) fromLink(d *device) bool {
 	case d.masterName == "":
 		if r.orphan(d) {
 			return r.block(CodeNoMaster, "link", schema.LinkRef(d.name), d.link.String(), "no master")
+		}
+		if !r.sentHere(d) {
+			return false
 		}
 		r.hostIsAsked(d, nil, nil, 0)
 		return r.receive(d)

@@ -39,6 +39,7 @@ type inquiry struct {
 	tag          uint16  // the frames bear a tag at the bridge's hooks
 	src, dst     cells   // of the packet
 	target       cells   // the next hop, where the host asks
+	standsIn     bool    // the host answers for somebody else
 }
 
 type acquainted struct {
@@ -54,7 +55,7 @@ func (r *sweep) needs(q inquiry) {
 	}
 	q.v6, q.src, q.dst = p.v6, r.copyOf(p.src()), r.copyOf(p.dst())
 	if q.asker.host || q.owner.host {
-		if !resolves(q.l3) || !r.w.matters(q.l3, p.v6) {
+		if !resolves(q.l3) || !r.w.matters(q.l3, p.v6) && !q.l3.noARP {
 			return
 		}
 	} else if !r.w.matters(nil, p.v6) {
@@ -98,6 +99,7 @@ func (r *sweep) hostAsks(l3, br, port *device, tag uint16) {
 // hostIsAsked notes that a machine behind a link, or a port, looks for the host.
 func (r *sweep) hostIsAsked(l3, br, port *device, tag uint16) {
 	q := inquiry{asker: party{false, l3.name}, owner: party{true, l3.name}, l3: l3, br: br, port: port, tag: tag}
+	q.standsIn = r.standsIn
 	if port != nil {
 		q.asker.name = port.name
 	}
@@ -140,7 +142,10 @@ func (r *sweep) resolve(q *inquiry) {
 	}
 	all := r.pc
 	r.warm = warm
-	if r.pc = r.x.Diff(all, fixed); r.pc != bdd.False {
+	if r.pc = r.x.Diff(all, fixed); r.pc != bdd.False && q.asker.host && q.l3.noARP {
+		r.warm = bdd.False
+		r.block(CodeARPSilent, "link", schema.LinkRef(q.l3.name), q.l3.link.String(), "ARP is off there: the host knows only what somebody entered")
+	} else if r.pc != bdd.False {
 		r.talk(q)
 	}
 	r.pc = r.x.Or(r.pc, r.x.And(all, fixed))

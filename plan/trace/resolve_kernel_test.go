@@ -95,10 +95,13 @@ var neighbourHosts = map[string]struct {
 	link   string
 	v4, v6 netip.Addr
 }{
-	"a":     {"va", netip.MustParseAddr("10.20.0.11"), netip.MustParseAddr("2001:db8:20::11")},
-	"b":     {"vb", netip.MustParseAddr("10.20.0.12"), netip.MustParseAddr("2001:db8:20::12")},
-	"host":  {"", netip.MustParseAddr("10.20.0.1"), netip.MustParseAddr("2001:db8:20::1")},
-	"world": {"eno1", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:2::1")},
+	"a":    {"va", netip.MustParseAddr("10.20.0.11"), netip.MustParseAddr("2001:db8:20::11")},
+	"b":    {"vb", netip.MustParseAddr("10.20.0.12"), netip.MustParseAddr("2001:db8:20::12")},
+	"host": {"", netip.MustParseAddr("10.20.0.1"), netip.MustParseAddr("2001:db8:20::1")},
+	// Those two have an address of the other side's network; see TestProxiesAsTheKernel.
+	"inside":  {"vb", netip.MustParseAddr("192.0.2.77"), netip.Addr{}},
+	"outside": {"eno1", netip.MustParseAddr("10.20.0.200"), netip.Addr{}},
+	"world":   {"eno1", netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8:2::1")},
 }
 
 func newNeighbourLab() (*neighbourLab, error) {

@@ -77,6 +77,7 @@ type sweep struct {
 
 	// What follows is of the questions for MAC addresses.
 	inquiries []inquiry // of the half at hand
+	standsIn  bool      // the host answers for the packet's destination, which is another's
 	known     map[acquainted]int
 	warm      bdd.Node // the packets whose senders may know the address that is asked for
 	speech    parcel   // the memory of what they say

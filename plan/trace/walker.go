@@ -37,6 +37,7 @@ type Walker struct {
 	// macs is the neighbour table; fabrics are the bridges, over the 802.1q links by lower link and VLAN.
 	macs    map[neighbour]string
 	fabrics map[string]*fabric
+	proxied map[linkFamily][]netip.Prefix // addresses that the host answers for on a link (ip neighbour add proxy)
 	over    map[overKey]*device
 	blind   []string
 	// arp are the stations at the hooks of the arp family; seesARP and seesND say that some rules see ARP, or ICMPv6.
@@ -98,6 +99,9 @@ type device struct {
 	// linkdown says, per family, that routes by a link without a carrier do not count.
 	linkdown [2]bool
 	noIPv6   bool
+	// noARP says that ARP is off on the link, proxies, per family, that the host answers there for addresses of others.
+	noARP   bool
+	proxies [2]bool
 	// forwarding6 is the link's own setting: whether it is a router there, not whether the host forwards.
 	forwarding6 int
 	routed      bool    // a route leads out of it
@@ -171,7 +175,7 @@ func newDevice(s *schema.State, l *schema.Link) *device {
 		d.masterName = *l.Master
 	}
 	if l.Facts != nil {
-		d.index, d.carrier = l.Facts.Index, l.Facts.Carrier
+		d.index, d.carrier, d.noARP = l.Facts.Index, l.Facts.Carrier, l.Facts.NoARP
 	}
 	get := func(family, name string) int { return sysctl(s, schema.LinkSysctl(family, l.Name, name)) }
 	d.forwarding, d.rpFilter = get("ipv4", "forwarding"), get("ipv4", "rp_filter")
@@ -197,6 +201,7 @@ func (d *device) readEither(s *schema.State) {
 	d.validMark = either("src_valid_mark")
 	d.linkdown = [2]bool{either("ignore_routes_with_linkdown"), set("ipv6", d.name, "ignore_routes_with_linkdown")}
 	d.bcForwarding = set("ipv4", d.name, "bc_forwarding") && set("ipv4", "all", "bc_forwarding")
+	d.proxies = [2]bool{either("proxy_arp"), set("ipv6", d.name, "proxy_ndp") || set("ipv6", "all", "proxy_ndp")}
 	d.force6 = set("ipv6", d.name, "force_forwarding")
 }
 
@@ -220,8 +225,12 @@ type neighbour struct {
 }
 
 func (w *Walker) readNeighbours() {
-	w.macs = map[neighbour]string{}
+	w.macs, w.proxied = map[neighbour]string{}, map[linkFamily][]netip.Prefix{}
 	for n := range schema.Each[*schema.Neighbour](w.state) {
+		if n.Proxy {
+			k := linkFamily{n.Link, n.IP.Is6()}
+			w.proxied[k] = append(w.proxied[k], netip.PrefixFrom(n.IP, n.IP.BitLen()))
+		}
 		if n.MAC != nil && *n.MAC != "" && !n.Proxy {
 			w.macs[neighbour{n.Link, n.IP}] = *n.MAC
 		}

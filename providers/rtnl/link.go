@@ -39,6 +39,7 @@ func decodeLink(b []byte) (rawLink, bool) {
 	p.up = flags&unix.IFF_UP != 0
 	f.Index = int(int32(u32(b[4:])))
 	f.Carrier = flags&unix.IFF_LOWER_UP != 0
+	f.NoARP = flags&unix.IFF_NOARP != 0
 	l.Type = "device"
 	if u16(b[2:]) == unix.ARPHRD_LOOPBACK {
 		l.Type = "loopback"
