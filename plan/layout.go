@@ -10,11 +10,12 @@ import (
 
 // layout is what the choice of representative packets needs of a state, looked up once instead of for every goal.
 type layout struct {
-	host   map[netip.Addr]bool
-	addrs  []netip.Addr            // the host's own, without loopback and link-local
-	onLink map[string][]netip.Addr // the same by link
-	routes []*schema.Route         // of table main, longest prefix first
-	where  *trace.Map
+	host    map[netip.Addr]bool
+	addrs   []netip.Addr            // the host's own, without loopback and link-local
+	onLink  map[string][]netip.Addr // the same by link
+	routes  []*schema.Route         // of table main, longest prefix first
+	outward []*schema.Route         // default ones, of every table
+	where   *trace.Map
 	// outsides are the sides that stand for the outside, by the other end, once they were asked for.
 	outsides map[bearing]outsideSide
 }
@@ -46,6 +47,9 @@ func newLayout(s *schema.State) *layout {
 	for rt := range schema.Each[*schema.Route](s) {
 		if rt.Table == schema.TableMain {
 			l.routes = append(l.routes, rt)
+		}
+		if rt.Dst.Bits() <= mostDefault && (rt.Type == "" || rt.Type == "unicast") {
+			l.outward = append(l.outward, rt)
 		}
 	}
 	slices.SortStableFunc(l.routes, func(a, b *schema.Route) int { return b.Dst.Bits() - a.Dst.Bits() })

@@ -63,8 +63,8 @@ func (h *healer) senders(s *schema.State, g *schema.Goal, v6 bool) []side {
 	if g.Allow || len(out) == 0 {
 		return out
 	}
-	for rt := range schema.Each[*schema.Route](s) {
-		if rt.Dst.Addr().Is6() != v6 || rt.Dst.Bits() > mostDefault || rt.Type != "" && rt.Type != "unicast" {
+	for _, rt := range h.layout(s).outward {
+		if rt.Dst.Addr().Is6() != v6 {
 			continue
 		}
 		for _, dev := range rt.Devices() {

@@ -2,6 +2,8 @@ package trace
 
 import (
 	"net/netip"
+	"slices"
+	"sync"
 
 	"github.com/vmnet/vmnet/plan/bdd"
 	"github.com/vmnet/vmnet/schema"
@@ -9,10 +11,29 @@ import (
 
 // Map tells where addresses are, as far as the host knows: its routing tables with their rules, its neighbours and the
 // forwarding databases of its bridges. It knows no firewall. It may be used by several goroutines at once.
-type Map struct{ w *Walker }
+type Map struct {
+	w *Walker
+	// bySource says that the way depends on the source or on the link of the packet.
+	bySource bool
+	mu       sync.Mutex
+	kept     map[leads][]Way
+}
+
+// leads is a question to the routing tables.
+type leads struct {
+	to   netip.Prefix
+	from netip.Addr
+	in   string
+}
 
 // NewMap indexes a state.
-func NewMap(s *schema.State) *Map { return &Map{indexed(s)} }
+func NewMap(s *schema.State) *Map {
+	m := &Map{w: indexed(s), kept: map[leads][]Way{}}
+	for _, f := range m.w.fib {
+		m.bySource = m.bySource || slices.ContainsFunc(f.rules, func(ru *schema.PolicyRule) bool { return ru.IIF != "" || ru.Src.IsValid() && ru.Src.Bits() > 0 })
+	}
+	return m
+}
 
 // Way is where the host sends packets to some addresses.
 type Way struct {
@@ -30,9 +51,24 @@ type Way struct {
 
 // Ways lists the ways of packets to the addresses of a prefix, one for each link, by all the routing tables and rules
 // (ip-rule(8)). They come from an address, invalid for one that is chosen later, and in by a link, "" for packets of the host.
-// What nobody can foresee (the hop of a multipath route, a rule for a user) gives more than one way for an address.
+// What nobody can foresee (the hop of a multipath route, a rule for a user) gives more than one way for an address. The list is
+// kept for who asks again: it must not be changed.
 func (m *Map) Ways(to netip.Prefix, from netip.Addr, in string) []Way {
-	to = to.Masked()
+	k := leads{to.Masked(), from, in}
+	if !m.bySource {
+		k.from, k.in = netip.Addr{}, ""
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	ways, ok := m.kept[k]
+	if !ok {
+		ways = m.ways(k.to, k.from, k.in)
+		m.kept[k] = ways
+	}
+	return ways
+}
+
+func (m *Map) ways(to netip.Prefix, from netip.Addr, in string) []Way {
 	r := m.w.sweep()
 	defer m.w.pool.Put(r)
 	r.restart(opening{f: &Flow{}})

@@ -80,10 +80,12 @@ type lookedUp struct {
 // typeOn is what type an address has for those on a link, nil for any.
 type typeOn struct{ d *device }
 
-// ownAddress is whether an address is the host's own, theirAddress whether somebody else can have it.
+// ownAddress is whether an address is the host's own, theirAddress whether somebody else can have it, addressClass of which kind it
+// is.
 type (
 	ownAddress   struct{}
 	theirAddress struct{ open bool }
+	addressClass struct{}
 )
 
 // ownBits tells whether the bits of the cells that are not constant are variables, each another one.

@@ -145,6 +145,25 @@ func (c cells) merge(s *bdd.Space, cond bdd.Node, o cells) {
 	}
 }
 
+// under makes constants of bits that are the same for all packets of pc. Bits that are variables are left.
+func (c cells) under(x *space, pc bdd.Node) {
+	for i := range 8 * c.len() {
+		if c.unk[i>>3]&(0x80>>(i&7)) == 0 || c.n[i] < 0 {
+			continue
+		}
+		f := c.n[i]
+		if _, lo, hi, _ := x.Branch(f); lo == bdd.False && hi == bdd.True {
+			continue
+		}
+		switch {
+		case x.Implies(pc, f):
+			c.setBit(i, bdd.True)
+		case x.Disjoint(pc, f):
+			c.setBit(i, bdd.False)
+		}
+	}
+}
+
 // addr is the address the cells hold, if it is a constant.
 func (c cells) addr() (netip.Addr, bool) {
 	if !c.known() {

@@ -175,6 +175,9 @@ func (r *sweep) natHook() bool {
 			*done = true
 			c.setStatus(bit, bdd.True)
 		}
+		if c.status(r.x, ipsSrcNAT) != bdd.False || c.status(r.x, ipsDstNAT) != bdd.False {
+			c.under(r.x, r.pc) // what all are translated to is a constant again, which rules about others cost nothing
+		}
 	}
 	r.applyNAT(source)
 	return true

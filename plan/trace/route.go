@@ -235,7 +235,12 @@ func classOf(a netip.Addr) class {
 }
 
 // class forks by the kind of an address.
-func (r *sweep) class(c cells) (class, bool) { return which(r, c, classes, classOf) }
+func (r *sweep) class(c cells) (class, bool) {
+	if a, ok := c.addr(); ok {
+		return classOf(a), true
+	}
+	return fork(r, byAddressKept(r, addressClass{}, r.pc, c, classes, classOf))
+}
 
 // classes are the prefixes that tell the kinds of addresses apart.
 var classes = byLength(slices.Concat(specials, []netip.Prefix{netip.MustParsePrefix("169.254.0.0/16")}))
