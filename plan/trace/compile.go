@@ -32,7 +32,7 @@ type chain struct {
 	drops         bool // a rule can end the packet
 	// rewrites says that one of them writes into packets, or does with them what nobody can foresee.
 	rewrites bool
-	visited  bool
+	visited  *chain // the root that spread came from last
 	indexing sync.Once
 	index    *index // once asked for
 }
@@ -134,9 +134,6 @@ func compileTable(t *schema.Table) *table {
 		c.compile()
 	}
 	for _, c := range ct.list {
-		for _, d := range ct.list {
-			d.visited = false
-		}
 		c.spread(c)
 	}
 	return ct
@@ -163,10 +160,10 @@ func (c *chain) compile() {
 
 // spread finds what a chain and those it leads to read and write.
 func (c *chain) spread(root *chain) {
-	if c.visited {
+	if c.visited == root {
 		return
 	}
-	c.visited = true
+	c.visited = root
 	c.spreadOps(root, c.ops)
 }
 
@@ -176,7 +173,7 @@ func (c *chain) spreadOps(root *chain, ops []op) {
 		for _, alternative := range o.any {
 			c.spreadOps(root, alternative)
 		}
-		root.rewrites = root.rewrites || slices.Contains([]opcode{opPayloadW, opHops, opUnmodelled}, o.code)
+		root.rewrites = root.rewrites || o.code == opPayloadW || o.code == opHops || o.code == opUnmodelled
 		switch o.code {
 		case opMetaSet, opCTSet, opPayloadW, opNotrack, opHops, opBlurMark:
 			root.writes = true

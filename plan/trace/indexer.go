@@ -21,6 +21,7 @@ type indexer struct {
 	all  []*indexField
 	mask []map[word]int // of each field, its buckets
 	held []held         // in registers, by the rule at hand
+	last []int          // of each field, the last rule that compares it
 }
 
 // held is a field in a register, under a mask.
@@ -67,7 +68,6 @@ func (f *indexField) finish(rules int) {
 func (x *indexer) rule(i int) bool {
 	x.held = x.held[:0]
 	var loaded uint64 // bytes of the registers
-	tested := map[int]bool{}
 	for k := x.c.rules[i].from; k < x.c.rules[i].to; k++ {
 		o := &x.c.ops[k]
 		for n, reg := range []uint8{o.sreg, o.sreg2, o.sreg3, o.sreg4} {
@@ -80,8 +80,8 @@ func (x *indexer) rule(i int) bool {
 		}
 		switch o.code { // the others write registers that are not followed
 		case opCmp:
-			if f, t, mask, ok := x.compared(o); ok && !tested[f] {
-				tested[f] = true
+			if f, t, mask, ok := x.compared(o); ok && x.last[f] != i {
+				x.last[f] = i
 				x.put(f, mask, test{t, int32(i)})
 			}
 			continue
@@ -163,6 +163,7 @@ func (x *indexer) loads(o *op) bool {
 		x.at[k] = f
 		x.all = append(x.all, &indexField{load: o, size: k.size})
 		x.mask = append(x.mask, map[word]int{})
+		x.last = append(x.last, -1)
 	}
 	h := held{at: int(o.dreg), size: k.size, field: f}
 	for i := range h.size {
