@@ -106,7 +106,7 @@ func (w *Walker) untranslated(b border, q *Query) bool {
 		f = c.translated(b)
 		c.led[untouched{b.in, b.v6}] = f
 	}
-	return c.a.x.Disjoint(f, c.destinations(b.v6, q)) && c.a.x.Err() == nil
+	return c.a.x.Disjoint(f, c.destinations(b, q)) && c.a.x.Err() == nil
 }
 
 // translated are new packets that come to a border and meet a NAT rule, or the end of what is modelled. Every chain is asked by
@@ -143,15 +143,10 @@ func (c *crossings) meets(chain *base, b border) bdd.Node {
 	return f
 }
 
-// destinations are packets for the other end of a query.
-func (c *crossings) destinations(v6 bool, q *Query) bdd.Node {
-	n := 4
-	if v6 {
-		n = 16
-	}
-	dst, free := newCells(n), newCells(n)
-	dst.freeAll(varDst)
-	free.freeAll(varDst)
+// destinations are packets that come to a border for the other end of a query.
+func (c *crossings) destinations(b border, q *Query) bdd.Node {
+	c.arrive(b, prerouting)
+	dst, free := c.r.copyOf(c.r.p.dst()), c.r.p.dst()
 	f := (&asking{speech: &speech{q: q}, r: c.r}).address(dst, destination(q), bdd.True)
 	return c.a.x.And(f, free.same(c.a.x, dst)) // what all of them share is constant in dst
 }
