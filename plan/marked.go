@@ -21,18 +21,51 @@ func (h *healer) ruleDrafts() []*draft {
 			continue
 		}
 		if i := slices.IndexFunc(standing, func(s *schema.ForeignRule) bool { return sameRule(s, f) }); i >= 0 {
+			s := standing[i]
 			standing = slices.Delete(standing, i, i+1)
-			continue
+			if !h.behind(s, f) {
+				continue
+			}
+			// Before the new one is made: a tool that deletes by what a rule does takes the first of two that are alike.
+			out = append(out, unneeded(s, "it stands behind what it has to pass"))
 		}
 		out = append(out, d)
 	}
 	for _, s := range slices.Backward(standing) {
-		d := newDraft(s, nil)
-		d.address, _ = schema.Mark(s.Rule.Comment)
-		d.because, d.codes = "no flow of the file needs it any more", []string{"VN403"}
-		out = append(out, d)
+		out = append(out, unneeded(s, "no flow of the file needs it any more"))
 	}
 	return h.chained(append(out, h.grantDrafts(out)...))
+}
+
+// unneeded takes a rule of ours out.
+func unneeded(s *schema.ForeignRule, because string) *draft {
+	d := newDraft(s, nil)
+	d.address, _ = schema.Mark(s.Rule.Comment)
+	d.because, d.codes = because, []string{"VN403"}
+	return d
+}
+
+// behind tells whether a rule that stands comes after rules of others that it would have to come before, as the one wanted
+// does: it was made for something else that they did not stop then.
+func (h *healer) behind(standing, wanted *schema.ForeignRule) bool {
+	made := schema.Marked(h.state)
+	i := slices.IndexFunc(made, func(f *schema.ForeignRule) bool { return sameRule(f, wanted) })
+	return i >= 0 && othersBefore(h.r.live, standing) > othersBefore(h.state, made[i])
+}
+
+// othersBefore counts the rules before one of ours in its chain that are not.
+func othersBefore(s *schema.State, f *schema.ForeignRule) (n int) {
+	t, ok := s.Get(f.TableRef()).(*schema.Table)
+	if !ok || t.Chain(f.Chain) == nil {
+		return 0
+	}
+	rules := t.Chain(f.Chain).Rules
+	for _, r := range rules[:min(f.Index, len(rules))] {
+		if _, ours := schema.Mark(r.Comment); !ours {
+			n++
+		}
+	}
+	return n
 }
 
 // chained keeps the rules of one chain in the order in which they were found: each place was computed with those before it
