@@ -38,8 +38,8 @@ func lostOfLink(live *State, before, after *Link) (lost []string) {
 	if after != nil {
 		return lost
 	}
-	if b := was.Bridge; b != nil && b.VLANFilter != nil && *b.VLANFilter {
-		lost = append(lost, lostOfBridge(was.Facts)...)
+	if b := was.Bridge; b != nil {
+		lost = append(lost, lostOfBridge(was.Facts, b.VLANFilter != nil && *b.VLANFilter)...)
 	}
 	for _, p := range was.Facts.Programs {
 		lost = append(lost, "a program at "+p)
@@ -68,6 +68,9 @@ func lostOfPort(bridge *Link, f *LinkFacts) (lost []string) {
 			lost = append(lost, "its port setting "+x.name)
 		}
 	}
+	if p.Settings != "" {
+		lost = append(lost, "its port settings "+p.Settings)
+	}
 	return lost
 }
 
@@ -77,22 +80,25 @@ const (
 	defaultVLANProto = "802.1Q"
 )
 
-func lostOfBridge(f *LinkFacts) (lost []string) {
-	if f.VLANs != nil && !f.VLANs.fresh(defaultPVID) {
+func lostOfBridge(f *LinkFacts, filters bool) (lost []string) {
+	if filters && f.VLANs != nil && !f.VLANs.fresh(defaultPVID) {
 		lost = append(lost, "its own VLANs ("+f.VLANs.String()+")")
 	}
 	b := f.BridgeFacts
 	if b == nil {
 		return lost
 	}
-	if b.DefaultPVID != defaultPVID {
+	if filters && b.DefaultPVID != defaultPVID {
 		lost = append(lost, fmt.Sprintf("its vlan_default_pvid %d", b.DefaultPVID))
 	}
-	if b.VLANProto != defaultVLANProto {
+	if filters && b.VLANProto != defaultVLANProto {
 		lost = append(lost, "its vlan_protocol "+b.VLANProto)
 	}
-	if b.MST {
+	if filters && b.MST {
 		lost = append(lost, "its setting mst_enabled")
+	}
+	if b.Settings != "" {
+		lost = append(lost, "its settings "+b.Settings)
 	}
 	return lost
 }

@@ -42,6 +42,8 @@ func TestLost(t *testing.T) {
 		"a bridge is deleted":              {bridge("b", usual, schema.NewVLANs(one)), nil, ""},
 		"one that does not filter":         {bridge("b", none, nil), nil, ""},
 		"a bridge with settings":           {bridge("b", schema.BridgeFacts{VLANProto: "802.1ad", DefaultPVID: 7, MST: true}, schema.NewVLANs(one)), nil, "its vlan_default_pvid 7; its vlan_protocol 802.1ad; its setting mst_enabled"},
+		"a bridge that was set by hand":    {bridge("b", schema.BridgeFacts{Settings: "ageing_time 0"}, nil), nil, "its settings ageing_time 0"},
+		"a port with a priority":           {port("br-plain", &schema.PortFacts{Settings: "priority 8"}, nil), free, "its port settings priority 8"},
 		"a bridge with VLANs and programs": {bridge("b", usual, schema.NewVLANs(one, ten), "ingress: tc bpf"), nil, "its own VLANs (1 PVID Egress Untagged, 10-12); a program at ingress: tc bpf"},
 		"a bridge with programs is changed": {
 			bridge("b", usual, schema.NewVLANs(one), "ingress: XDP"), &schema.Link{Name: "b", Type: "bridge", Up: new(true)}, "",

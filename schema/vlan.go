@@ -134,6 +134,9 @@ type BridgeFacts struct {
 	// Groups are the multicast groups that are listened to behind ports, "port group", sorted. Read only where snooping is on
 	// and somebody asks; nil else.
 	Groups []string `json:"groups,omitempty"`
+	// Settings are those that vmnet does not write and that are not as on a new bridge: "ageing_time 60000, priority 8",
+	// spelled and counted as ip-link(8) does with -details and -json; "" for none.
+	Settings string `json:"settings,omitempty"`
 }
 
 // PortFacts are of a bridge's port, read only.
@@ -146,4 +149,7 @@ type PortFacts struct {
 	VLANTunnel bool `json:"vlan_tunnel,omitempty"`
 	// Backup says that another port takes over while this one has no carrier (backup_port).
 	Backup bool `json:"backup,omitempty"`
+	// Settings are others that vmnet does not write and that are not as on a new port: "priority 8". The cost is none of
+	// them: what a new port gets depends on its speed.
+	Settings string `json:"settings,omitempty"`
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 
 	"golang.org/x/sys/unix"
 
@@ -143,15 +144,86 @@ func decodeBridgeFacts(data []byte) *schema.BridgeFacts {
 			f.DefaultPVID = u16(v)
 		case unix.IFLA_BR_MULTI_BOOLOPT: // struct br_boolopt_multi: values, mask
 			f.MST = u32(v)&bridgeOptMST != 0
+		default:
+			f.Settings = and(f.Settings, bridgeSetting(t, v))
 		}
 	}
 	return f
 }
 
+// bridgeSetting names a setting of a bridge that is not written here where it is not as br_dev_setup and br_multicast_init
+// make it; "" for any other attribute.
+func bridgeSetting(attr uint16, v []byte) string {
+	switch attr {
+	case unix.IFLA_BR_HELLO_TIME:
+		return unusual("hello_time", v, 200)
+	case unix.IFLA_BR_MAX_AGE:
+		return unusual("max_age", v, 2000)
+	case unix.IFLA_BR_AGEING_TIME:
+		return unusual("ageing_time", v, 30000)
+	case unix.IFLA_BR_PRIORITY:
+		return unusual("priority", v, 0x8000)
+	case unix.IFLA_BR_GROUP_FWD_MASK:
+		return unusual("group_fwd_mask", v, 0)
+	case unix.IFLA_BR_MCAST_ROUTER:
+		return unusual("mcast_router", v, 1)
+	case unix.IFLA_BR_MCAST_QUERY_USE_IFADDR:
+		return unusual("mcast_query_use_ifaddr", v, 0)
+	case unix.IFLA_BR_MCAST_QUERIER:
+		return unusual("mcast_querier", v, 0)
+	case unix.IFLA_BR_NF_CALL_ARPTABLES:
+		return unusual("nf_call_arptables", v, 0)
+	}
+	return ""
+}
+
+// portSetting is the same for a port (new_nbp in net/bridge/br_if.c).
+func portSetting(attr uint16, v []byte) string {
+	switch attr {
+	case unix.IFLA_BRPORT_PRIORITY:
+		return unusual("priority", v, 32)
+	case unix.IFLA_BRPORT_FAST_LEAVE:
+		return unusual("fastleave", v, 0)
+	case unix.IFLA_BRPORT_MULTICAST_ROUTER:
+		return unusual("multicast_router", v, 1)
+	case unix.IFLA_BRPORT_MCAST_TO_UCAST:
+		return unusual("mcast_to_unicast", v, 0)
+	case unix.IFLA_BRPORT_GROUP_FWD_MASK:
+		return unusual("group_fwd_mask", v, 0)
+	}
+	return ""
+}
+
+func unusual(name string, v []byte, usual uint32) string {
+	var n uint32
+	switch len(v) {
+	case 1:
+		n = uint32(v[0])
+	case 2:
+		n = uint32(u16(v))
+	case 4:
+		n = u32(v)
+	}
+	if n == usual {
+		return ""
+	}
+	return fmt.Sprintf("%s %d", name, n)
+}
+
+// and joins settings.
+func and(settings, more string) string {
+	if settings == "" || more == "" {
+		return settings + more
+	}
+	return settings + ", " + more
+}
+
 // portFact marks the attributes of IFLA_INFO_SLAVE_DATA that are facts; nil where none of them is on, as on nearly all ports.
 func portFact(f *schema.PortFacts, t uint16, v []byte) *schema.PortFacts {
 	var on schema.PortFacts
+	on.Settings = portSetting(t, v)
 	switch {
+	case on.Settings != "":
 	case t == unix.IFLA_BRPORT_BACKUP_PORT && u32(v) != 0, t == unix.IFLA_BRPORT_BACKUP_NHID && u32(v) != 0:
 		on.Backup = true
 	case u8(v) == 0:
@@ -170,5 +242,6 @@ func portFact(f *schema.PortFacts, t uint16, v []byte) *schema.PortFacts {
 	}
 	f.Locked, f.ProxyARP = f.Locked || on.Locked, f.ProxyARP || on.ProxyARP
 	f.VLANTunnel, f.Backup = f.VLANTunnel || on.VLANTunnel, f.Backup || on.Backup
+	f.Settings = and(f.Settings, on.Settings)
 	return f
 }
