@@ -33,7 +33,9 @@ func TestRandomStrangers(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			for _, s := range []uint64{seed, seed + 1} {
 				t.Run(fmt.Sprint(s), func(t *testing.T) {
-					on(t, twoGuests(), func(b *bed) { b.amongStrangers(&strangers{Rand: rand.New(rand.NewPCG(s, 9))}) })
+					r := &strangers{Rand: rand.New(rand.NewPCG(s, 9))}
+					r.IPv6 = r.IntN(3) == 0
+					on(t, dualGuests(), func(b *bed) { b.amongStrangers(r) })
 				})
 			}
 		})
@@ -43,10 +45,20 @@ func TestRandomStrangers(t *testing.T) {
 	}
 }
 
+// dualGuests are the two guests with an IPv6 address each.
+func dualGuests() world.Spec {
+	spec := twoGuests()
+	for i, a := range []string{"fd00:20::11", "fd00:20::12"} {
+		g := &spec.Guests[i]
+		g.Addrs, g.Gateways = append(g.Addrs, prefix(a+"/64")), append(g.Gateways, addr("fd00:20::1"))
+	}
+	return spec
+}
+
 func (b *bed) amongStrangers(r *strangers) {
 	b.Helper()
 	file := r.file()
-	b.sh("echo 1 > /proc/sys/net/ipv4/ip_forward") // what a host that does not forward opens by it is another matter
+	b.sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding") // what a host that does not forward opens by it is another matter
 	healthy := r.IntN(2) == 0
 	if healthy {
 		b.apply(file)
@@ -77,7 +89,7 @@ func (b *bed) amongStrangers(r *strangers) {
 			b.Errorf("%q is %s, and was to be %s: %s", c.Goal.Name, c.Before.Status, p.Checks[i].After.Status, c.Before.Why)
 		}
 	}
-	b.hold(again)
+	b.hold(again, r.IPv6)
 	if _, err := b.carryOut(b.host, b.plan("")); err != nil {
 		b.Fatalf("apply without blocks: %v", err)
 	}
@@ -87,11 +99,20 @@ func (b *bed) amongStrangers(r *strangers) {
 // file is one of a few.
 func (r *strangers) file() string {
 	out := natLab
+	if r.IPv6 {
+		out = strings.Replace(out, "subnet = \"10.20.0.0/24\"", "subnet = \"10.20.0.0/24\"\n  subnet6 = \"fd00:20::/64\"", 1)
+	}
 	if r.IntN(2) == 0 {
 		out += "firewall \"lab\" {\n  allow {\n    from = nat.lab\n    to   = host\n    tcp  = 8080\n  }\n}\n"
 	}
 	if r.IntN(2) == 0 {
 		out += "expect \"updates\" {\n  from  = guest.db1\n  to    = \"203.0.113.10\"\n  tcp   = 443\n  allow = true\n}\n"
+	}
+	if r.IntN(2) == 0 {
+		out += "firewall \"away\" {\n  deny {\n    from = nat.lab\n    to   = \"198.51.100.0/24\"\n  }\n}\n"
+	}
+	if r.IntN(2) == 0 {
+		out += "expect \"closed\" {\n  from  = outside\n  to    = guest.db1\n  tcp   = 80\n  allow = false\n}\n"
 	}
 	return out
 }
@@ -131,7 +152,7 @@ func (b *bed) named(p *plan.Plan) {
 }
 
 // hold asks with real packets for what is said to hold.
-func (b *bed) hold(p *plan.Plan) {
+func (b *bed) hold(p *plan.Plan, v6 bool) {
 	b.Helper()
 	ok := map[string]bool{}
 	for _, c := range p.Checks {
@@ -171,12 +192,28 @@ func (b *bed) hold(p *plan.Plan) {
 			asks()
 		}
 	}
+	if !v6 {
+		return
+	}
+	for goal, asks := range map[string]func(){
+		"guests of nat.lab reach each other": func() {
+			b.passes("guest to guest by TCP over IPv6", tcp(db, addr("fd00:20::12"), 22))
+			b.passes("guest to guest by ICMPv6", web.Ping(addr("fd00:20::11")))
+		},
+		"the host reaches guests of nat.lab":  func() { b.passes("host to guest by TCP over IPv6", tcp(host, addr("fd00:20::12"), 22)) },
+		"guests of nat.lab ping the host":     func() { b.passes("guest to its gateway by ICMPv6", db.Ping(addr("fd00:20::1"))) },
+		"guests of nat.lab reach the outside": func() { b.passes("guest to the internet by TCP over IPv6", tcp(db, b.Server6, 80)) },
+	} {
+		if ok[goal] {
+			asks()
+		}
+	}
 }
 
 // foreignRules are everybody's rules but those of our own tables.
 func (b *bed) foreignRules() string {
 	b.Helper()
-	return b.sh(`nft -s list tables | grep -v " vmnet$" | while read -r _ f n; do nft -s list table $f $n; done; for t in $(cat /proc/net/ip_tables_names); do echo legacy $t; iptables-legacy -t $t -S; done`)
+	return b.sh(`nft -s list tables | grep -v " vmnet$" | while read -r _ f n; do nft -s list table $f $n; done; for t in $(cat /proc/net/ip_tables_names); do echo legacy $t; iptables-legacy -t $t -S; done; for t in $(cat /proc/net/ip6_tables_names); do echo legacy ip6 $t; ip6tables-legacy -t $t -S; done`)
 }
 
 // asBefore compares the rules of others with what they were before a plan that deleted some.

@@ -12,6 +12,8 @@ type strangers struct {
 	// settled says that the file's own addresses are there already: else a rule that asks whose an address is comes to mean
 	// something else by the plan, which says so.
 	settled bool
+	// IPv6 says that the network has it too, and that the rules are about that.
+	IPv6 bool
 }
 
 func (r *strangers) one(of ...string) string { return of[r.IntN(len(of))] }
@@ -27,19 +29,35 @@ func (r *strangers) seldom(s string) string {
 func (r *strangers) script() string {
 	var lines []string
 	for range 1 + r.IntN(4) {
+		var some []string
 		switch r.IntN(8) {
 		case 0, 1:
-			lines = append(lines, r.iptables("iptables-nft")...)
+			some = r.iptables("iptables-nft")
 		case 2, 3:
-			lines = append(lines, r.iptables("iptables-legacy")...)
+			some = r.iptables("iptables-legacy")
 		case 4, 5, 6:
-			lines = append(lines, r.nft(len(lines)))
+			some = []string{r.nft(len(lines))}
 		default:
-			lines = append(lines, r.docker()...)
+			some = r.docker()
+		}
+		for _, l := range some {
+			if r.IPv6 {
+				l = inIPv6.Replace(l)
+			}
+			lines = append(lines, l)
 		}
 	}
 	return strings.Join(lines, "\n")
 }
+
+// inIPv6 says in IPv6 what was said in IPv4, on the same network and its neighbours.
+var inIPv6 = strings.NewReplacer(
+	"iptables-", "ip6tables-", "-p icmp", "-p ipv6-icmp", "l4proto icmp", "l4proto ipv6-icmp", "ip saddr", "ip6 saddr", "ip daddr", "ip6 daddr",
+	"table ip ", "table ip6 ", "ipv4_addr", "ipv6_addr", "ip ttl", "ip6 hoplimit", "0.0.0.255 == 11", "::ff == ::11",
+	"10.20.0.5-10.20.0.40", "fd00:20::5-fd00:20::40", "10.20.0.0/24", "fd00:20::/64", "10.20.0.8/29", "fd00:20::10/124", "10.20.0.11", "fd00:20::11",
+	"10.20.0.12", "fd00:20::12", "10.0.0.0/8", "fd00::/8", "203.0.113.0/24", "2001:db8:113::/64", "203.0.113.10", "2001:db8:113::10",
+	"192.0.2.0/24", "2001:db8:2::/64", "192.0.2.10", "2001:db8:2::10", "192.0.2.1", "2001:db8:2::1",
+)
 
 // iptables are rules in one table, some of them in a chain of their own.
 func (r *strangers) iptables(tool string) []string {
