@@ -68,6 +68,13 @@ func firewallDocs() map[string]checks.Doc {
 			ByHand:  "ufw reload or firewall-cmd --reload, when what the files say is what is wanted.",
 			Lasting: "Make changes by the manager's own commands.",
 		},
+		"VN415": {
+			Example: "vmnet put an accept at the end of FORWARD; later somebody appends \"-j f2b-sshd\" behind it.",
+			Why:     "Rules of one chain are asked in their order, and an accept ends the chain: who comes later and appends is not heard for what was accepted before.",
+			Repair:  "It does not: which of the two comes first is for whoever runs the control to say.",
+			ByHand:  "iptables -D CHAIN the control's jump, iptables -I CHAIN 1 the same; or delete the rule that bears vmnet's mark and run vmnet apply, which finds a place behind the control.",
+			Lasting: "Have the control insert at the top of the chain, as fail2ban does by default (actionstart with -I).",
+		},
 		"VN451": {
 			Example: "-t nat -A PREROUTING -p tcp --dport 2222 -j DNAT --to 192.168.122.55:22 while the forward says .11.",
 			Why:     "An older port forward to the guest's former address, another program that publishes the same port, or no mapping at all.",

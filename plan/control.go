@@ -30,6 +30,7 @@ func (h *healer) passesBy(r road) (string, error) {
 	if len(owners) == 0 {
 		return "", nil
 	}
+	standing := h.standing(rules)
 	before := h.state.Clone()
 	for t := range schema.Each[*schema.Table](h.state) {
 		before.Put(h.onlyControls(t))
@@ -51,8 +52,25 @@ func (h *healer) passesBy(r road) (string, error) {
 		return "whether it leads packets past " + strings.Join(owners, ", ") + " cannot be told: " + err.Error(), nil
 	case len(opened) == 0:
 		return "", nil
+	case len(standing) == len(rules): // the control came later
+		for _, f := range standing {
+			h.inTheWay(f, strings.Join(owners, ", "))
+		}
+		return "", nil
 	}
 	return fmt.Sprintf("%s further on is a privacy or security control, and would not see these packets any more: %s", strings.Join(owners, ", "), opening(opened[0])), nil
+}
+
+// standing are the rules of earlier applies that changes would make.
+func (h *healer) standing(rules []schema.Change) []*schema.ForeignRule {
+	var out []*schema.ForeignRule
+	for _, c := range rules {
+		f := c.After.(*schema.ForeignRule)
+		if i := slices.IndexFunc(h.marked, func(s *schema.ForeignRule) bool { return sameRule(s, f) }); i >= 0 {
+			out = append(out, h.marked[i])
+		}
+	}
+	return out
 }
 
 // controls are the owners of the privacy and security controls in a table.

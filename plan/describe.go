@@ -248,7 +248,14 @@ func ruleCommand(c schema.Change, f *schema.ForeignRule) string {
 		if c.After == nil {
 			return fmt.Sprintf("nft delete rule %s %s %s handle %d", f.Family, f.Table, f.Chain, f.Rule.Handle)
 		}
-		return fmt.Sprintf("nft insert rule %s %s %s %s", f.Family, f.Table, f.Chain, f.Rule.Text)
+		place := fmt.Sprintf("%s %s %s", f.Family, f.Table, f.Chain)
+		switch {
+		case f.Index >= chainEnd:
+			return fmt.Sprintf("nft add rule %s %s", place, f.Rule.Text)
+		case f.Index > 0:
+			place += fmt.Sprintf(" index %d", f.Index) // in front of that rule, counting from 0 (nft(8))
+		}
+		return fmt.Sprintf("nft insert rule %s %s", place, f.Rule.Text)
 	}
 	tool := map[string]string{"ip6": "ip6tables", "bridge": "ebtables-nft", "arp": "arptables-nft"}[f.Family]
 	if tool == "" {
@@ -266,6 +273,8 @@ func ruleCommand(c schema.Change, f *schema.ForeignRule) string {
 		return fmt.Sprintf("nft delete rule arp %s %s handle %d", f.Table, f.Chain, f.Rule.Handle)
 	case c.After == nil:
 		return fmt.Sprintf("%s%s -D %s %s", tool, table, f.Chain, f.Rule.Text)
+	case f.Index >= chainEnd:
+		return fmt.Sprintf("%s%s -A %s %s", tool, table, f.Chain, f.Rule.Text)
 	}
 	return fmt.Sprintf("%s%s -I %s %d %s", tool, table, f.Chain, f.Index+1, f.Rule.Text)
 }

@@ -24,6 +24,9 @@ func (h *healer) ruleDrafts() []*draft {
 			s := standing[i]
 			standing = slices.Delete(standing, i, i+1)
 			if !h.behind(s, f) {
+				if owner := h.overtaken(s, f); owner != "" {
+					h.inTheWay(s, owner)
+				}
 				continue
 			}
 			// Before the new one is made: a tool that deletes by what a rule does takes the first of two that are alike.
@@ -66,6 +69,62 @@ func othersBefore(s *schema.State, f *schema.ForeignRule) (n int) {
 		}
 	}
 	return n
+}
+
+// overtaken is who owns a privacy or security control between a rule of ours and the place where it would be put today; "" for
+// none.
+func (h *healer) overtaken(stands, wanted *schema.ForeignRule) string {
+	t, _ := h.r.live.Get(stands.TableRef()).(*schema.Table)
+	if t == nil || t.Chain(stands.Chain) == nil {
+		return ""
+	}
+	c := t.Chain(stands.Chain)
+	behind := c.Rules[min(stands.Index+1, len(c.Rules)):]
+	if wanted.Next != "" {
+		behind = behind[:max(slices.IndexFunc(behind, func(r *schema.Rule) bool { return r.Text == wanted.Next }), 0)]
+	}
+	for _, r := range behind {
+		if owner := h.controlledBy(t, c, r, 0); owner != "" {
+			return owner
+		}
+	}
+	return ""
+}
+
+// controlledBy is the owner of the privacy or security control that a rule is, or leads to; "" for none.
+func (h *healer) controlledBy(t *schema.Table, c *schema.Chain, r *schema.Rule, depth int) string {
+	to := t.Chain(jumpTarget(r))
+	switch {
+	case drops(r):
+		if o, sig := ownerOf(h.r.live, t, c, r); sig.control {
+			return o.Name
+		}
+	case to != nil && depth < maxJumps:
+		for _, x := range to.Rules {
+			if owner := h.controlledBy(t, to, x, depth+1); owner != "" {
+				return owner
+			}
+		}
+	}
+	return ""
+}
+
+// maxJumps is NFT_JUMP_STACK_SIZE (include/net/netfilter/nf_tables.h).
+const maxJumps = 16
+
+// inTheWay says that a rule of an earlier apply keeps packets from a control that came to stand behind it. It stays: what holds is
+// not broken by a plan, and whoever put the control there chose its place.
+func (h *healer) inTheWay(f *schema.ForeignRule, owner string) {
+	object := f.Ref().String()
+	if slices.ContainsFunc(h.r.findings, func(x Finding) bool { return x.Code == "VN415" && x.Object == object }) {
+		return
+	}
+	address, _ := schema.Mark(f.Rule.Comment)
+	h.r.findings = append(h.r.findings, Finding{
+		Code: "VN415", Severity: "warning", Title: "a control of " + owner + " stands behind a rule of ours and does not see its packets: " + f.String(),
+		Address: address, Object: object, Origin: h.r.Blocks[address], Owner: &Owner{Name: "vmnet", Confidence: high, Evidence: []string{"comment " + f.Rule.Comment}},
+		Detail: "The rule of ours was there first. Put the control in front of it, or delete the rule: the next plan finds a place behind the control, or says that there is none.",
+	})
 }
 
 // chained keeps the rules of one chain in the order in which they were found: each place was computed with those before it

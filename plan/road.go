@@ -214,7 +214,13 @@ func nextText(c *schema.Chain, at int) string {
 	return ""
 }
 
+// chainEnd is added to the place of a rule at the end of a chain: however many others come and go meanwhile, it goes there.
+const chainEnd = 1 << 24
+
 func (h *healer) insert(t *schema.Table, c *schema.Chain, rule schema.Rule, at int, next string, g *schema.Goal) *draft {
+	if next == "" {
+		at += chainEnd
+	}
 	f := &schema.ForeignRule{
 		Family: t.Family, Table: t.Name, Chain: c.Name, Legacy: t.Legacy, ByTool: t.Legacy || t.Compat,
 		Rule: rule, Index: at, Next: next,

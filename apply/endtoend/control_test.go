@@ -142,3 +142,57 @@ func TestPartOfAFlow(t *testing.T) {
 		})
 	}
 }
+
+// TestControlComesLater: a ban that comes to stand behind an accept of ours is named with it; once that is gone, the next one goes
+// behind the ban.
+func TestControlComesLater(t *testing.T) {
+	for name, c := range map[string]struct{ drop, ban string }{
+		"in Docker's door": {
+			"iptables-legacy -P FORWARD DROP; iptables-legacy -N DOCKER-USER; iptables-legacy -A FORWARD -j DOCKER-USER",
+			"iptables-legacy -N f2b-sshd; iptables-legacy -A f2b-sshd -s 192.0.2.1 -j REJECT; iptables-legacy -A DOCKER-USER -p tcp -j f2b-sshd",
+		},
+		"behind a rule": {"iptables-nft -A FORWARD -p tcp -j DROP", "iptables-nft -N f2b-sshd; iptables-nft -A f2b-sshd -s 192.0.2.1 -j REJECT; iptables-nft -A FORWARD -p tcp -j f2b-sshd"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			on(t, twoGuests(), func(b *bed) {
+				b.apply(natLab)
+				b.sh(c.drop)
+				b.apply(natLab)
+				b.sh(c.ban)
+				p := b.plan(natLab)
+				if f := b.finding(p, "VN415"); !strings.Contains(f.Title, "fail2ban") {
+					b.Errorf("whose control it is, is not told: %s", f.Title)
+				}
+				if !p.Empty() {
+					b.Errorf("want no step, got\n%s", steps(p))
+				}
+				if _, err := b.carryOut(b.host, b.plan("")); err != nil {
+					b.Fatal(err)
+				}
+				if _, err := b.carryOut(b.host, b.plan(natLab)); err != nil {
+					b.Fatal(err)
+				}
+				if err := b.Guest("db1").Serve(22); err != nil {
+					b.Fatal(err)
+				}
+				b.blocked("the forward from a banned address", tcp(b.LAN(), b.Host4.Addr(), 2222))
+				if again := b.plan(natLab); !again.Empty() {
+					b.Errorf("a second plan is not empty:\n%s", steps(again))
+				}
+			})
+		})
+	}
+}
+
+// TestEndOfChain: an accept for the end of a chain goes there, however many rules of ours that nobody needs stand in front.
+func TestEndOfChain(t *testing.T) {
+	on(t, twoGuests(), func(b *bed) {
+		b.sh("iptables-nft -P FORWARD DROP; iptables-nft -A FORWARD -i eth9 -j DROP; iptables-nft -I FORWARD -p udp --dport 7 -m comment --comment vmnet:nat.gone -j ACCEPT")
+		b.apply(natLab)
+		b.labWorks()
+		rules := strings.Fields(strings.ReplaceAll(b.sh("iptables-nft -S FORWARD"), "\n", " | "))
+		if got := strings.Join(rules, " "); !strings.HasPrefix(got, "-P FORWARD DROP | -A FORWARD -i eth9 -j DROP | -A") {
+			b.Errorf("the accepts are not at the end: %s", got)
+		}
+	})
+}
