@@ -624,63 +624,6 @@ func (r *sweep) fromHost() bool {
 	return r.egressHook(r.w.lo) && r.ingressHook(r.w.lo) && r.receive(r.w.lo)
 }
 
-// fromHostItself is the routing decision for a packet of the host. To nobody is to itself (ip_route_output_key); in IPv6 it is
-// the socket that sees to that.
-func (r *sweep) fromHostItself(q question) (way, bool) {
-	dst, ok := r.class(q.dst)
-	if !ok {
-		return way{}, false
-	}
-	if dst == zero && !(r.p.v6 && q.again) {
-		return way{kind: "local", dev: r.w.lo, devName: r.w.lo.name}, true
-	}
-	return r.decide(q)
-}
-
-// fromSocket is the routing decision for what a program sends.
-func (r *sweep) fromSocket(src cells) (way, bool) {
-	q := r.ofPacket(src, r.p.dst(), r.w.lo)
-	if r.p.v6 {
-		var ok bool
-		if q.by, ok = r.scope(); !ok {
-			return way{}, false
-		}
-	}
-	if r.p.framed { // raw_sendmsg
-		q.raw, q.tos = true, cells{}
-	}
-	return r.fromHostItself(q)
-}
-
-// scope is the link that a program names together with an address that means nothing beyond it (RFC 4007): that to which the
-// packet is to go, or the only one there is; nil for other addresses.
-func (r *sweep) scope() (*device, bool) {
-	dst, ok := r.class(r.p.dst())
-	if !ok || dst != linkLocal {
-		return nil, ok
-	}
-	own, ok := r.isLocal(r.p.dst())
-	if !ok || own {
-		return nil, ok
-	}
-	if d := r.w.devices[r.dest]; d != nil {
-		if d.master != nil && d.master.bridge {
-			d = d.master
-		}
-		return d, true
-	}
-	var one *device
-	for _, d := range r.w.devices {
-		if d != r.w.lo && d.up && !d.noIPv6 && (d.master == nil || !d.master.bridge) {
-			if one != nil {
-				return nil, r.unmodelled("route", schema.LinkRef(""), r.text(r.p.dst())+" is of a link: of which one, nobody says")
-			}
-			one = d
-		}
-	}
-	return one, true
-}
-
 // setGateway keeps the gateway of the route taken.
 func (r *sweep) setGateway(a netip.Addr) {
 	r.gateway = cells{}
