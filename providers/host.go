@@ -12,6 +12,8 @@ import (
 	"sync"
 
 	"github.com/vmnet/vmnet/providers/files"
+	"github.com/vmnet/vmnet/providers/guests"
+	"github.com/vmnet/vmnet/providers/machine"
 	"github.com/vmnet/vmnet/providers/managers"
 	"github.com/vmnet/vmnet/providers/nft"
 	"github.com/vmnet/vmnet/providers/probe"
@@ -30,7 +32,7 @@ type Options struct {
 	Files []string
 	// FileRoot is put in front of the paths of files; "" for none. Tests use it.
 	FileRoot string
-	// Processes asks whose the listening sockets are, which is slow.
+	// Processes asks whose the listening sockets and the taps are, which is slow.
 	Processes bool
 }
 
@@ -48,6 +50,8 @@ var (
 	_ Writer   = (*files.Provider)(nil)
 	_ Writer   = (*managers.Provider)(nil)
 	_ Provider = (*sockets.Provider)(nil)
+	_ Provider = (*guests.Provider)(nil)
+	_ Provider = (*machine.Provider)(nil)
 )
 
 // part is a provider, and what a user calls what it reads when that must not be looked at.
@@ -70,15 +74,17 @@ func Open(opts Options) (*Host, error) {
 		return nil, errors.Join(err, h.Close())
 	}
 	h.parts = append(h.parts, part{"nftables", h.rules, true})
-	listening := sockets.New()
+	listening, behind := sockets.New(), guests.New(opts.FileRoot)
 	if opts.Processes {
-		listening = listening.WithProcesses()
+		listening, behind = listening.WithProcesses(), behind.WithHolders()
 	}
 	h.parts = append(h.parts,
 		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
 		part{grants, managers.New(opts.FileRoot), false},
 		part{"listeners", listening, false},
+		part{"guests", behind, true},
+		part{"machine", machine.New(opts.FileRoot), false},
 		part{"iptables", xtables.Open(xtables.Options{NFTables: h.rules.Read, ByHandle: h.rules.Do}), false},
 	)
 	return h, nil

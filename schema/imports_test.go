@@ -37,6 +37,8 @@ var floor = map[string]int{
 	"providers/probe":                2,
 	"providers/files":                2,
 	"providers/managers":             2,
+	"providers/guests":               1,
+	"providers/machine":              1,
 	"providers":                      3,
 	"apply":                          5,
 	"apply/zoo":                      0,

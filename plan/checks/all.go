@@ -3,14 +3,18 @@ package checks
 // All lists every check in the order in which an engineer looks: the layers in their order, and within one by code.
 func All() []Check {
 	return []Check{
-		adapterWifi(),
-		bridgeMTU(),
-		bridgeSTP(),
-		bridgeAddress(),
-		guestMACDouble(),
-		subnetOverlap(),
-		policyTable(),
-		defaultRules(),
-		acceptRA(),
+		modulesGone(), tunMissing(), vmwareModules(), firewallDouble(), backlogDrops(),
+
+		adapterWifi(), adapterQdisc(), tunnelMTU(), virtualboxRange(),
+
+		bridgeMTU(), bridgeSTP(), bridgeAddress(), guestMACDouble(), macvtapHost(), macvlanPort(), tapOrphan(), bridgeDown(), bridgeSnooping(),
+		networkdMatch(),
+
+		subnetOverlap(), policyTable(), defaultRules(), acceptRA(), addressDAD(), addressProxy(), addressDouble(), conntrackFull(),
+		neighbourFull(), sysctlBoot(), arpFlux(), networkdForeign(),
+
+		tableTainted(), nftablesIndex(), nftablesFlush(), savedForeign(), ownerRules(),
+
+		dhcpDead(), portTaken(), networkInactive(), leaseReservation(), dhcpFull(), dhcpRange(), resolvDangling(), clientIDDouble(),
 	}
 }

@@ -78,6 +78,9 @@ func TestRealHosts(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range Run(Look(s, nil), All()) {
+			if f.Code == "VN133" && strings.Contains(path, "/all/") {
+				continue // ufw and firewalld were both started there
+			}
 			t.Errorf("%s: %s %s: %v", path, f.Code, f.Title, f.Evidence)
 		}
 	}

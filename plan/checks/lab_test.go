@@ -24,7 +24,7 @@ func lab(more ...schema.Object) *schema.State {
 		listener("udp", "192.168.122.1", 53, ""), listener("udp", "0.0.0.0", 67, ""),
 		file("/etc/libvirt/qemu/networks/default.xml", `<network><name>default</name><forward mode='nat'/><bridge name='virbr0' stp='on' delay='0'/>
 <ip address='192.168.122.1' netmask='255.255.255.0'><dhcp><range start='192.168.122.2' end='192.168.122.254'/></dhcp></ip></network>`),
-		file("/run/libvirtd.pid", "27"),
+		file("/run/libvirtd.pid", "27"), &schema.Table{Family: "ip", Name: "libvirt_network"},
 		&schema.Machine{Release: "6.12.1", Modules: []string{"bridge", "tun"}, Conntrack: 100, ConntrackMax: 65536, NeighbourMax: map[string]uint64{"ip": 1024, "ip6": 1024}},
 	)
 	for _, o := range more {

@@ -35,7 +35,7 @@ type Provider struct {
 // Signs. Those that do not exist are left out when reading.
 func New(paths ...string) *Provider {
 	if len(paths) == 0 {
-		return &Provider{paths: Rules(), signs: Signs()}
+		return &Provider{paths: Rules(), signs: append(Signs(), Settings()...)}
 	}
 	return &Provider{paths: paths}
 }

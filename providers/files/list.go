@@ -40,7 +40,9 @@ func Signs() []string {
 		"/etc/ufw/user.rules", "/etc/ufw/user6.rules",
 		"/etc/firewalld/firewalld.conf", "/etc/firewalld/direct.xml",
 		"/etc/shorewall/shorewall.conf", "/var/lib/shorewall/.iptables-restore-input", "/var/lib/shorewall6/.ip6tables-restore-input", "/etc/ferm/ferm.conf", "/etc/firehol/firehol.conf", "/etc/csf/version.txt",
-		"/etc/libvirt/qemu/networks/*.xml",
+		"/etc/libvirt/qemu/networks/*.xml", "/etc/libvirt/qemu/networks/autostart/*.xml",
+		"/etc/vbox/networks.conf", "/etc/vmware/networking", "/etc/docker/daemon.json",
+		"/etc/systemd/networkd.conf", "/etc/systemd/networkd.conf.d/*.conf", "/etc/systemd/network/*.network",
 		"/run/docker.pid", "/run/firewalld.pid", "/run/libvirtd.pid", "/run/virtnetworkd.pid", "/run/fail2ban/fail2ban.pid",
 		"/run/sshguard.pid", "/run/lfd.pid", "/run/pve-firewall.pid", "/run/NetworkManager/NetworkManager.pid",
 	}
@@ -56,6 +58,15 @@ func Signs() []string {
 		out = append(out,
 			"/sys/fs/cgroup/system.slice/"+unit+".service/cgroup.procs",
 			"/sys/fs/cgroup/systemd/system.slice/"+unit+".service/cgroup.procs")
+	}
+	return out
+}
+
+// Settings are the files that set kernel settings at boot, in no order (sysctl.d(5); ufw-framework(8) for its own).
+func Settings() []string {
+	out := []string{"/etc/sysctl.conf", "/etc/ufw/sysctl.conf"}
+	for _, dir := range []string{"/etc", "/run", "/usr/local/lib", "/usr/lib", "/lib"} {
+		out = append(out, dir+"/sysctl.d/*.conf")
 	}
 	return out
 }

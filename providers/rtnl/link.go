@@ -125,12 +125,35 @@ func decodeLinkInfo(b []byte, l *schema.Link) {
 		l.Facts.BridgeFacts = decodeBridgeFacts(data)
 	case "vlan":
 		l.Type, l.Facts.Tag = kind, decodeTag(data)
+	case "macvlan", "macvtap":
+		l.Type, l.Facts.MacvlanMode = kind, macvlanMode(data)
 	default:
 		l.Type = kind
 	}
 	if slave == "bridge" {
 		l.Port, l.Facts.PortFacts = decodePort(slaveData)
 	}
+}
+
+// macvlanMode names MACVLAN_MODE_* (include/uapi/linux/if_link.h) as ip-link(8) does; "" for one that is not known.
+func macvlanMode(data []byte) string {
+	for t, v := range attrs(data) {
+		if t == unix.IFLA_MACVLAN_MODE {
+			switch u32(v) {
+			case 1:
+				return "private"
+			case 2:
+				return "vepa"
+			case 4:
+				return "bridge"
+			case 8:
+				return "passthru"
+			case 16:
+				return "source"
+			}
+		}
+	}
+	return ""
 }
 
 // linkKind is str without an allocation for the kinds of which there are thousands.

@@ -55,6 +55,12 @@ const (
 	parentEgress  = 0xfffffff3
 )
 
+// rootParent is TC_H_ROOT: what a link sends goes through this queue first.
+const rootParent = 0xffffffff
+
+// ordinary are the root qdiscs that the kernel or the distribution gives links (net.core.default_qdisc).
+var ordinary = []string{"noqueue", "pfifo_fast", "mq", "fq", "fq_codel", "noop", "cake", "pfifo", "bfifo", "sfq", "codel"}
+
 // classless are qdiscs that take no filters; hosts have one on every link.
 var classless = []string{"noqueue", "pfifo_fast", "pfifo", "bfifo", "mq", "fq", "noop", "tbf", "cake"}
 
@@ -70,6 +76,9 @@ func (p *Provider) readPrograms(ctx context.Context, links map[int]*schema.Link)
 	}
 	for _, q := range qdiscs {
 		l := links[q.link]
+		if l != nil && q.parent == rootParent && !slices.Contains(ordinary, q.kind) {
+			l.Facts.Qdisc = q.kind
+		}
 		if l == nil || slices.Contains(classless, q.kind) {
 			continue
 		}

@@ -115,6 +115,9 @@ func (p *Provider) readLinks(ctx context.Context) ([]rawLink, error) {
 		return nil, err
 	}
 	p.sys.queues(ctx, plain)
+	if err := p.readGroups(ctx, byIndex); err != nil {
+		return nil, err
+	}
 	return links, p.readPrograms(ctx, byIndex)
 }
 

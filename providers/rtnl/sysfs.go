@@ -75,6 +75,12 @@ func (s sysfs) read(link, name string) (string, error) {
 	return strings.TrimSpace(string(b[:n])), nil
 }
 
+// has tells whether a link has an entry of that name.
+func (s sysfs) has(link, name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(s.dir, "class/net/"+link+"/"+name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
 func (s sysfs) number(link, name string) (uint64, bool) {
 	text, err := s.read(link, name)
 	if err != nil {
@@ -116,6 +122,7 @@ func (s sysfs) queues(ctx context.Context, links []*schema.Link) {
 		if l.Type != "device" || !s.shows(l) {
 			continue
 		}
+		l.Facts.Wireless = s.has(l.Name, "phy80211")
 		for _, q := range s.txQueues(l.Name) {
 			timeouts, _ := s.number(l.Name, q+"/tx_timeout")
 			l.Facts.TxTimeouts += timeouts

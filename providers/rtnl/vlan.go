@@ -138,6 +138,10 @@ func decodeBridgeFacts(data []byte) *schema.BridgeFacts {
 	f := &schema.BridgeFacts{VLANProto: vlanProto(unix.ETH_P_8021Q)}
 	for t, v := range attrs(data) {
 		switch t {
+		case unix.IFLA_BR_MCAST_QUERIER:
+			f.Querier = u8(v) != 0
+		case unix.IFLA_BR_MCAST_QUERIER_STATE:
+			f.OtherQuerier6 = otherQuerier6(v)
 		case unix.IFLA_BR_VLAN_PROTOCOL:
 			f.VLANProto = vlanProto(be16(v))
 		case unix.IFLA_BR_VLAN_DEFAULT_PVID:
