@@ -155,3 +155,19 @@ func FuzzStateJSON(f *testing.F) {
 		}
 	})
 }
+
+// What is read only and of the moment never differs: a plan or an undo must not wait for it to stand still.
+func TestFactsAreNotCompared(t *testing.T) {
+	for _, pair := range [][2]schema.Object{
+		{&schema.Machine{BacklogSeen: 1}, &schema.Machine{BacklogSeen: 2}},
+		{&schema.Lease{File: "/x", IP: netip.MustParseAddr("10.0.0.1"), MAC: "a"}, &schema.Lease{File: "/x", IP: netip.MustParseAddr("10.0.0.1"), MAC: "b"}},
+		{&schema.Holder{Link: "vnet0", PID: 7}, &schema.Holder{Link: "vnet0", PID: 7, Guest: "db1"}},
+	} {
+		if d := schema.Compare(pair[0], pair[1]); len(d) > 0 {
+			t.Errorf("%v differ: %v", pair[0].Ref(), d)
+		}
+		if d := schema.Diff(schema.NewState(pair[0]), schema.NewState()); len(d) > 0 {
+			t.Errorf("states differ by %v: %v", pair[0].Ref(), d)
+		}
+	}
+}
