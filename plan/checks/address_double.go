@@ -31,11 +31,17 @@ func runAddressDouble(h *Host) []Finding {
 	var out []Finding
 	for _, n := range h.Networks {
 		owners := h.ownersOf(n)
+		if len(owners) == 0 {
+			continue
+		}
 		for _, x := range h.neighbours(n.Device) {
 			o, ok := owners[x.IP]
+			if !ok || o.mac == *x.MAC || x.State == "permanent" {
+				continue
+			}
 			port := h.behind(n.Device, *x.MAC)
 			own := cmp.Or(h.behind(n.Device, o.mac), o.port)
-			if !ok || o.mac == *x.MAC || x.State == "permanent" || port == "" || own == "" || own == port {
+			if port == "" || own == "" || own == port {
 				continue // of an owner that is nowhere, the other may be what became of it
 			}
 			f := Finding{

@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,12 +21,22 @@ type Host struct {
 
 	where  func() *trace.Map
 	libvir []libvirtNetwork
+	// What is asked for each network, and costs a look at every route or rule: found once.
+	main   []*schema.Route          // unicast routes of table main, the default ones too
+	routes map[bool][]*schema.Route // default routes by family (true is IPv6), the best first
+	masq   []masquerade             // rules that give packets another source
+	chains map[string]bool          // names of chains
 }
+
+// masquerade is a rule that gives packets another source.
+type masquerade struct{ table, place, text string }
 
 // Look finds the networks of a state. desired may be nil.
 func Look(s *schema.State, desired *schema.Desired) *Host {
-	h := &Host{State: s, Desired: desired, libvir: libvirtNetworks(s)}
+	h := &Host{State: s, Desired: desired, libvir: libvirtNetworks(s), routes: map[bool][]*schema.Route{}, chains: map[string]bool{}}
 	h.where = sync.OnceValue(func() *trace.Map { return trace.NewMap(s) })
+	h.sortRoutes()
+	h.sortRules()
 	h.findNetworks()
 	return h
 }
@@ -132,15 +143,34 @@ func (h *Host) behind(bridge, hw string) string {
 }
 
 // defaults lists the default routes of table main, the best first.
-func (h *Host) defaults(v6 bool) []*schema.Route {
-	var out []*schema.Route
+func (h *Host) defaults(v6 bool) []*schema.Route { return h.routes[v6] }
+
+func (h *Host) sortRoutes() {
 	for r := range schema.Each[*schema.Route](h.State) {
-		if r.Table == schema.TableMain && r.Dst.Bits() == 0 && r.Dst.Addr().Is6() == v6 && (r.Type == "" || r.Type == "unicast") && len(r.Devices()) > 0 {
-			out = append(out, r)
+		if r.Table != schema.TableMain || r.Type != "" && r.Type != "unicast" || len(r.Devices()) == 0 {
+			continue
+		}
+		h.main = append(h.main, r)
+		if v6 := r.Dst.Addr().Is6(); r.Dst.Bits() == 0 {
+			h.routes[v6] = append(h.routes[v6], r)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b *schema.Route) int { return int(int64(a.Metric) - int64(b.Metric)) })
-	return out
+	for _, all := range h.routes {
+		slices.SortStableFunc(all, func(a, b *schema.Route) int { return cmp.Compare(a.Metric, b.Metric) })
+	}
+}
+
+func (h *Host) sortRules() {
+	for t := range schema.Each[*schema.Table](h.State) {
+		for _, c := range t.Chains {
+			h.chains[c.Name] = true
+			for _, r := range c.Rules {
+				if slices.ContainsFunc(r.Exprs, func(e schema.Expr) bool { return e.Name == "masq" || e.Name == "nat" && e.Op == "snat" }) {
+					h.masq = append(h.masq, masquerade{t.Name, "table " + t.Name + " chain " + c.Name, r.Text})
+				}
+			}
+		}
+	}
 }
 
 // Outside lists the links that the default routes leave by, the best of each family, and the ports of a bridge among them that

@@ -135,7 +135,7 @@ func (h *Host) manager(n *Network, l *schema.Link) {
 		n.Manager = "docker"
 	case podmanBridge.MatchString(l.Name):
 		n.Manager = "podman"
-	case incusBridge.MatchString(l.Name) || h.hasChain("fwd."+l.Name):
+	case incusBridge.MatchString(l.Name) || h.chains["fwd."+l.Name]:
 		n.Manager = "incus"
 		if strings.HasPrefix(l.Name, "lxdbr") {
 			n.Manager = "lxd"
@@ -147,15 +147,6 @@ func (h *Host) manager(n *Network, l *schema.Link) {
 	case proxmoxBridge.MatchString(l.Name):
 		n.Manager = "proxmox"
 	}
-}
-
-func (h *Host) hasChain(name string) bool {
-	for t := range schema.Each[*schema.Table](h.State) {
-		if t.Chain(name) != nil {
-			return true
-		}
-	}
-	return false
 }
 
 // sortPorts tells ports that lead to the LAN from those of guests. Hardware and tunnels lead there; of a veth it is known when
@@ -224,21 +215,16 @@ func (h *Host) leavesBy(device string) bool {
 
 // masquerades is a rule that gives packets of the network another source, in words; "" for none.
 func (h *Host) masquerades(n *Network) string {
-	for t := range schema.Each[*schema.Table](h.State) {
-		for _, c := range t.Chains {
-			for _, r := range c.Rules {
-				if !slices.ContainsFunc(r.Exprs, func(e schema.Expr) bool { return e.Name == "masq" || e.Name == "nat" && e.Op == "snat" }) {
-					continue
-				}
-				for _, p := range n.Hosts {
-					if strings.Contains(r.Text, p.Masked().String()) {
-						return "table " + t.Name + " chain " + c.Name + ": " + r.Text
-					}
-				}
-				if t.Name == "vmnet" && n.Manager == "vmnet" {
-					return "table vmnet chain " + c.Name
-				}
-			}
+	var own []string
+	for _, p := range n.Hosts {
+		own = append(own, p.Masked().String())
+	}
+	for _, m := range h.masq {
+		switch {
+		case m.table == "vmnet" && n.Manager == "vmnet":
+			return m.place
+		case slices.ContainsFunc(own, func(p string) bool { return strings.Contains(m.text, p) }):
+			return m.place + ": " + m.text
 		}
 	}
 	return ""

@@ -27,6 +27,9 @@ func policyTable() Check {
 
 func runPolicyTable(h *Host) []Finding {
 	bare := h.withoutOurRules()
+	if !bare.divides() {
+		return nil
+	}
 	var out []Finding
 	for _, n := range h.Networks {
 		if n.Mode == ModeBridge || !up(h.Link(n.Device)) {
@@ -39,6 +42,16 @@ func runPolicyTable(h *Host) []Finding {
 		}
 	}
 	return out
+}
+
+// divides tells whether a policy rule leads to another table than every host's.
+func (h *Host) divides() bool {
+	for r := range schema.Each[*schema.PolicyRule](h.State) {
+		if r.Table != schema.TableLocal && r.Table != schema.TableMain && r.Table != 253 || r.Action != "" && r.Action != "lookup" {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutOurRules is the host without the policy rules that vmnet added: whether they are needed is found anew.
@@ -132,8 +145,8 @@ func (h *Host) hasRoute(table uint32, dst netip.Addr) bool {
 // mainLink is the link by which table main alone leads to an address, "" for none.
 func (h *Host) mainLink(dst netip.Addr) string {
 	var best *schema.Route
-	for r := range schema.Each[*schema.Route](h.State) {
-		if r.Table != schema.TableMain || !r.Dst.Contains(dst) || len(r.Devices()) == 0 {
+	for _, r := range h.main {
+		if !r.Dst.Contains(dst) {
 			continue
 		}
 		if best == nil || r.Dst.Bits() > best.Dst.Bits() || r.Dst.Bits() == best.Dst.Bits() && r.Metric < best.Metric {

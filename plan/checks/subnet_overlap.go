@@ -31,7 +31,7 @@ func runSubnetOverlap(h *Host) []Finding {
 			if p.IsSingleIP() {
 				continue
 			}
-			for r := range schema.Each[*schema.Route](h.State) {
+			for _, r := range h.main {
 				dev, ok := h.rival(n, p.Masked(), r)
 				if !ok || seen[[2]string{n.Device, dev}] || seen[[2]string{dev, n.Device}] {
 					continue
@@ -58,17 +58,15 @@ func runSubnetOverlap(h *Host) []Finding {
 }
 
 // rival is the other link of a route that leads part of a virtual network, or all of it, elsewhere. A wider route is none: the
-// network's own is more specific.
+// network's own is more specific. Which packets look into another table than main is for its rules to say: see policyTable.
 func (h *Host) rival(n *Network, p netip.Prefix, r *schema.Route) (string, bool) {
-	if r.Type != "" && r.Type != "unicast" || r.Table == schema.TableLocal || r.Dst.IsSingleIP() || !overlap(p, r.Dst) || r.Dst.Bits() < p.Bits() && !r.KernelMade() || r.Dst.Bits() <= 1 {
+	if r.Dst.IsSingleIP() || !overlap(p, r.Dst) || r.Dst.Bits() < p.Bits() && !r.KernelMade() || r.Dst.Bits() <= 1 {
 		return "", false
 	}
 	for _, dev := range r.Devices() {
 		l := h.Link(dev)
 		switch {
 		case dev == n.Device, l == nil, master(l) != "", h.sibling(dev, n.Device):
-		case r.Table != schema.TableMain:
-			// Which packets look into another table is for its rules to say: see policyTable.
 		default:
 			return dev, true
 		}
