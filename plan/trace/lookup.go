@@ -271,7 +271,7 @@ func (r *sweep) ruleMatches(ru *schema.PolicyRule, q question, pc bdd.Node) (f b
 	}
 	if q.plain {
 		maybe = maybe || ru.IPProto != 0 || ru.SPort != "" || ru.DPort != ""
-	} else if q.raw || !made && !r.w.fib[family(q.dst.len() == 16)].dissects {
+	} else if q.raw || (q.back || !r.p.made) && !r.w.fib[family(q.dst.len() == 16)].dissects {
 		and(boolean(ru.IPProto == 0 && ru.SPort == "" && ru.DPort == ""))
 	} else {
 		if ru.IPProto != 0 {
