@@ -21,7 +21,7 @@ func Lost(live *State, c Change) []string {
 func lostOfTable(t *Table) (lost []string) {
 	for _, s := range t.Sets {
 		if s.Flags&(SetTimeout|SetEval|SetObject) != 0 {
-			lost = append(lost, fmt.Sprintf("timeouts, rules or objects of set %s", s.Name))
+			lost = append(lost, "timeouts, rules or objects of set "+s.Name)
 		}
 	}
 	return lost

@@ -266,8 +266,7 @@ func (a *app) recover(ctx context.Context, lock *apply.Lock) error {
 	err := apply.Recover(ctx, lock, a.open, apply.Options{Who: a.who(ctx)}, func(e *apply.Entry, r *apply.Report) {
 		a.errText(view.Recovered(e, r, a.view(a.err)))
 	})
-	var pending *apply.PendingError
-	if errors.As(err, &pending) {
+	if pending, ok := errors.AsType[*apply.PendingError](err); ok {
 		return &exit{exitBusy, apply.CodePending, errors.Join(err, a.guarded(ctx, lock, pending.Entry))}
 	}
 	return err
