@@ -75,6 +75,7 @@ type lookedUp struct {
 	ru  *schema.PolicyRule
 	tos uint8   // of the packet, one that the table has routes for; else 0
 	in  *device // the link it came in by, where IPv6 looks at that; else nil
+	raw bool    // a program made the packet of IPv6 down to its header
 }
 
 // typeOn is what type an address has for those on a link, nil for any.

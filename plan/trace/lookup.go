@@ -138,6 +138,7 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 				if o.k.kind == "" {
 					continue // the next rule
 				}
+				o.cond = r.x.Diff(o.cond, r.outdone(fb, ru, o, q))
 				pc = r.x.Diff(pc, o.cond)
 				*out = append(*out, r.legs(o)...)
 			}
@@ -158,12 +159,37 @@ func (r *sweep) waysFrom(fb *fib, i int, q question, pc bdd.Node, out *[]outcome
 	}
 }
 
+// outdone are packets for which a route of the table main is taken though one of the table local was found: a longer one, where
+// the kernel looks into both at once. Whether it does is not known.
+func (r *sweep) outdone(fb *fib, ru *schema.PolicyRule, o outcome[way], q question) bdd.Node {
+	rt := o.k.route
+	if !fb.merged || ru.Table != schema.TableLocal || rt == nil || rt.Dst.IsSingleIP() || fb.tables[schema.TableMain] == nil {
+		return bdd.False
+	}
+	longer := bdd.False
+	for _, p := range fb.tables[schema.TableMain].prefixes() {
+		if p.Bits() > rt.Dst.Bits() && rt.Dst.Contains(p.Addr()) {
+			longer = r.x.Or(longer, q.dst.in(r.x, p))
+		}
+	}
+	if longer = r.x.And(o.cond, longer); longer == bdd.False {
+		return longer
+	}
+	r.live = longer
+	u := r.x.And(longer, r.unknown(bothTables{}))
+	r.parted(longer, u, station{stage: "route", ref: rt.Ref(), rule: -1, text: rt.String() + ", beside a longer one in table main", action: "may match"})
+	return u
+}
+
+// bothTables is what nobody knows of a host without rules of its own.
+type bothTables struct{}
+
 // inTable asks one table for what a rule makes of its answer; the kind of a way is "" where the next rule has to be asked.
 func (r *sweep) inTable(t *rtable, ru *schema.PolicyRule, q question, pc bdd.Node) (out []outcome[way]) {
 	if t == nil {
 		return nil
 	}
-	at := lookedUp{t: t, ru: ru}
+	at := lookedUp{t: t, ru: ru, raw: q.raw && q.dst.len() == 16}
 	switch {
 	case q.dst.len() != 16:
 	case q.by != nil:
@@ -271,7 +297,7 @@ func (r *sweep) ruleMatches(ru *schema.PolicyRule, q question, pc bdd.Node) (f b
 	}
 	if q.plain {
 		maybe = maybe || ru.IPProto != 0 || ru.SPort != "" || ru.DPort != ""
-	} else if q.raw || (q.back || !r.p.made) && !r.w.fib[family(q.dst.len() == 16)].dissects {
+	} else if q.raw || (q.back || q.again || !r.p.made) && !r.w.fib[family(q.dst.len() == 16)].dissects {
 		and(boolean(ru.IPProto == 0 && ru.SPort == "" && ru.DPort == ""))
 	} else {
 		if ru.IPProto != 0 {
@@ -363,7 +389,11 @@ func (w *Walker) lookup(at lookedUp, a netip.Addr) way {
 		case "blackhole", "unreachable", "prohibit": // an error is never suppressed (fib_rules_lookup)
 			return res
 		}
-		if ru.SuppressPrefixLen != nil && rt.Dst.Bits() <= *ru.SuppressPrefixLen {
+		bits := rt.Dst.Bits()
+		if at.raw && !rt.Gateway.IsValid() && len(rt.NextHops) == 0 {
+			bits = 128 // the route is copied for the one address (FLOWI_FLAG_KNOWN_NH: ip6_pol_route, rawv6_sendmsg)
+		}
+		if ru.SuppressPrefixLen != nil && bits <= *ru.SuppressPrefixLen {
 			return way{}
 		}
 		if ru.SuppressIfGroup != nil && res.dev != nil && res.dev.link.Facts != nil && int(res.dev.link.Facts.Group) == *ru.SuppressIfGroup {

@@ -23,12 +23,6 @@ func TestOracleRoutes(t *testing.T) {
 	world.InNewHost(t, func() {
 		c := newCourt(t)
 		c.lonely = true
-		// Until somebody makes a rule, IPv4 looks into the tables local and main at once (fib_unmerge): README names that gap.
-		for _, line := range []string{"ip rule add pref 99 nop", "ip rule del pref 99 nop"} {
-			if err := do(line); err != nil {
-				t.Fatal(err)
-			}
-		}
 		defer func() {
 			if err := c.close(); err != nil {
 				t.Error(err)

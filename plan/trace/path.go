@@ -587,9 +587,20 @@ func (r *sweep) fromHost() bool {
 	if !ok {
 		return false
 	}
+	if from.len() == 0 && p.v6 && r.erroneous(res) && r.asksSource() {
+		return r.unmodelled("route", res.ref(), res.text()+": the kernel tries again with a source address of its choice")
+	}
 	out, ok := r.outDevice(res)
-	if !ok || src == zero && !p.framed && !r.chooseSource(res, out) {
+	if !ok {
 		return false
+	}
+	if src == zero && !p.framed {
+		if !r.chooseSource(res, out) {
+			return false
+		}
+		if res, out, ok = r.withSource(res, out); !ok {
+			return false
+		}
 	}
 	if p.half == "request" {
 		r.tuple(r.sent)
@@ -667,6 +678,15 @@ func (r *sweep) routeOut() bool {
 	p := &r.p
 	q := r.ofPacket(p.src(), p.dst(), r.w.lo)
 	q.again = true
+	if p.v6 {
+		dst, ok := r.class(p.dst())
+		if !ok {
+			return false
+		}
+		if dst == linkLocal || dst == multicast { // by the same link, which for the host's own is lo (ip6_route_me_harder)
+			q.by = r.way.dev
+		}
+	}
 	res, ok := r.fromHostItself(q)
 	if !ok {
 		return false

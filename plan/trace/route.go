@@ -27,6 +27,9 @@ type fib struct {
 	// dissects says that rules make the kernel look at protocol and ports of packets that come in: those that ask for them and are
 	// not for the host's own alone (include/net/fib_rules.h, fib_rule_requires_fldissect). Without, both are 0 for every rule.
 	dissects bool
+	// merged says that nobody's rules stand beside the usual three: the kernel may then look into the tables local and main at once
+	// (fib_trie_unmerge: until the first other rule is made, and never again after that, which nobody can see). IPv4 only.
+	merged bool
 	// special are the prefixes of the local table and those that no table holds, theirs with those of classOf too, made when
 	// first asked for.
 	once    sync.Once
@@ -80,9 +83,10 @@ func newFIB(w *Walker, v6 bool) *fib {
 	f.dissects = slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
 		return r.IIF != "lo" && (r.IPProto != 0 || r.SPort != "" || r.DPort != "")
 	})
-	f.custom = f.custom || slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
+	others := slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
 		return r.String() != "0: from all lookup local" && r.String() != "32766: from all lookup main" && r.String() != "32767: from all lookup default"
 	})
+	f.custom, f.merged = f.custom || others, !v6 && !others
 	return f
 }
 

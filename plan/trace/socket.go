@@ -1,6 +1,10 @@
 package trace
 
-import "github.com/vmnet/vmnet/schema"
+import (
+	"slices"
+
+	"github.com/vmnet/vmnet/schema"
+)
 
 // fromHostItself is the routing decision for a packet of the host. To nobody is to itself (ip_route_output_key); in IPv6 it is
 // the socket that sees to that.
@@ -28,6 +32,36 @@ func (r *sweep) fromSocket(src cells) (way, bool) {
 		q.raw, q.tos = true, cells{}
 	}
 	return r.fromHostItself(q)
+}
+
+// asksSource tells whether rules look at source addresses: a program that leaves its own open is routed before it has one.
+func (r *sweep) asksSource() bool {
+	return slices.ContainsFunc(r.w.fib[family(r.p.v6)].rules, func(ru *schema.PolicyRule) bool { return ru.Src.IsValid() && ru.Src.Bits() > 0 })
+}
+
+// erroneous tells an answer that is none.
+func (r *sweep) erroneous(res way) bool {
+	return slices.Contains([]string{"none", "blackhole", "unreachable", "prohibit"}, res.kind)
+}
+
+// withSource is the routing decision of connect(2), which in IPv4 looks once more when it has chosen a source (ip_route_connect).
+// sendto(2) does not, and whether a program of UDP connects is not known.
+func (r *sweep) withSource(first way, by *device) (way, *device, bool) {
+	if r.p.v6 || r.p.layer4.known() && r.p.proto != protoTCP && r.p.proto != protoUDP || !r.asksSource() {
+		return first, by, true
+	}
+	res, ok := r.fromSocket(r.p.src())
+	if !ok {
+		return way{}, nil, false
+	}
+	if r.p.proto != protoTCP {
+		if res.route == first.route && res.kind == first.kind {
+			return first, by, true
+		}
+		return way{}, nil, r.unmodelled("route", res.ref(), res.text()+": if the program connects its socket before it sends")
+	}
+	out, ok := r.outDevice(res)
+	return res, out, ok
 }
 
 // scope is the link that a program names together with an address that means nothing beyond it (RFC 4007): that to which the
