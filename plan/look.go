@@ -170,6 +170,20 @@ func (r *resolved) repaired(drafts []*draft, after bool) {
 	}
 }
 
+// routersFirst lets links take router advertisements in spite of forwarding before it is switched on: the kernel drops the routes
+// of those that do not at that very moment (net/ipv6/addrconf.c, addrconf_fixup_forwarding).
+func routersFirst(drafts []*draft) {
+	i := slices.IndexFunc(drafts, func(d *draft) bool { return d.change.Ref == schema.SysctlRef("net.ipv6.conf.all.forwarding") })
+	if i < 0 {
+		return
+	}
+	for _, d := range drafts {
+		if _, _, name, ok := schema.SplitLinkSysctl(d.change.Ref.Name); ok && name == "accept_ra" && d.change.Ref.Kind == schema.KindSysctl {
+			drafts[i].after = append(drafts[i].after, d)
+		}
+	}
+}
+
 // lookedAt are the checks' findings, each with the steps that repair it.
 func (r *resolved) lookedAt(steps []Step) []Finding {
 	var out []Finding

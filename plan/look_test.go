@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -76,5 +77,33 @@ func TestCheckInPlan(t *testing.T) {
 		if slices.Contains(s.Codes, "VN220") {
 			t.Errorf("step against the file: %+v", s)
 		}
+	}
+}
+
+// A file that needs IPv6 forwarding must not cost the host its own default route of IPv6: the link with router advertisements
+// takes them in spite of forwarding before that is switched on.
+func TestForwardingKeepsAdvertisedRoutes(t *testing.T) {
+	uplink := &schema.Link{
+		Name: "eno1", Type: "device", Alias: new(""), MTU: new(uint32(1500)), MAC: new("02:00:00:00:00:01"), Master: new(""), Up: new(true),
+		Facts: &schema.LinkFacts{Index: 2, Carrier: true, IPv4: &schema.LinkConf4{}, IPv6: &schema.LinkConf6{AcceptRA: 1}},
+	}
+	live := schema.NewState(
+		uplink, &schema.Sysctl{Key: "net.ipv4.ip_forward", Value: "1"}, &schema.Sysctl{Key: "net.ipv6.conf.all.forwarding", Value: "0"},
+		&schema.Route{Table: schema.TableMain, Dst: netip.MustParsePrefix("::/0"), Link: "eno1", Gateway: netip.MustParseAddr("fe80::1"), Metric: 1024, Proto: new(uint8(schema.ProtoRA))},
+		&schema.Route{Table: schema.TableMain, Dst: netip.MustParsePrefix("0.0.0.0/0"), Link: "eno1", Gateway: netip.MustParseAddr("192.0.2.1")},
+	)
+	p, err := plan.New(live, desired(t, "nat \"lab\" {\n subnet = \"10.20.0.0/24\"\n subnet6 = \"fd00:20::/64\"\n}"), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := func(key string) int {
+		return slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Change.Ref == schema.SysctlRef(key) })
+	}
+	hears, forwards := at("net.ipv6.conf.eno1.accept_ra"), at("net.ipv6.conf.all.forwarding")
+	if hears < 0 || forwards < 0 || hears > forwards {
+		t.Fatalf("accept_ra is step %d, forwarding step %d", hears, forwards)
+	}
+	if !slices.Contains(p.Steps[hears].Codes, "VN323") {
+		t.Errorf("step %+v does not say why", p.Steps[hears])
 	}
 }

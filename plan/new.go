@@ -38,6 +38,7 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 		return nil, err
 	}
 	drafts = append(drafts, resets...)
+	routersFirst(drafts)
 	r.repaired(drafts, false)
 	r.explain(drafts)
 	r.repaired(drafts, true)

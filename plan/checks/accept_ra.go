@@ -22,10 +22,14 @@ func acceptRA() Check {
 	}
 }
 
+// forwarding6 is the switch for all links.
+const forwarding6 = "net.ipv6.conf.all.forwarding"
+
 func runAcceptRA(h *Host) []Finding {
 	var out []Finding
+	wanted, _ := h.declared(forwarding6)
 	for l := range schema.Each[*schema.Link](h.State) {
-		if l.Facts == nil || l.Facts.IPv6 == nil || l.Facts.IPv6.AcceptRA != 1 || l.Facts.IPv6.Forwarding == 0 || l.Facts.IPv6.Disable != 0 {
+		if l.Facts == nil || l.Facts.IPv6 == nil || l.Facts.IPv6.AcceptRA != 1 || l.Facts.IPv6.Forwarding == 0 && wanted != "1" || l.Facts.IPv6.Disable != 0 {
 			continue
 		}
 		seen := h.advertised(l.Name)
@@ -40,6 +44,11 @@ func runAcceptRA(h *Host) []Finding {
 			Evidence: []string{schema.LinkSysctl("ipv6", l.Name, "forwarding") + " = 1", key + " = 1", seen},
 			Cure:     []string{"sysctl -w " + key + "=2"},
 			Want:     []schema.Object{&schema.Sysctl{Key: key, Value: "2"}},
+		}
+		if l.Facts.IPv6.Forwarding == 0 {
+			f.Title = l.Name + " takes no router advertisements once forwarding is on"
+			f.Detail = "The file's networks need forwarding: switching it on would take the default route of IPv6 away."
+			f.Evidence[0] = "the file wants " + forwarding6 + " = 1"
 		}
 		if !hasDefault(h, l.Name) {
 			f.Evidence = append(f.Evidence, "no default route of IPv6 leaves by "+l.Name)
