@@ -83,7 +83,7 @@ func Open(opts Options) (*Host, error) {
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
 		part{grants, managers.New(opts.FileRoot), false},
 		part{"listeners", listening, false},
-		part{"guests", behind, true},
+		part{"guests", behind, false},
 		part{"machine", machine.New(opts.FileRoot), false},
 		part{"iptables", xtables.Open(xtables.Options{NFTables: h.rules.Read, ByHandle: h.rules.Do}), false},
 	)

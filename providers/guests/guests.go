@@ -1,7 +1,7 @@
 // Package guests finds the machines behind a host's taps: which process holds a tap (proc(5)), and which addresses the host's DHCP
 // servers gave away (dnsmasq(8), libvirt's and Incus' copies of it).
 //
-// It changes nothing, and asks no hypervisor.
+// It changes nothing, and asks no hypervisor. Holders are those in the network namespace of the calling thread.
 package guests
 
 import (
@@ -41,9 +41,13 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 		return all, ctx.Err()
 	}
 	dirs, _ := filepath.Glob(filepath.Join(p.proc, "[0-9]*"))
+	here, _ := os.Readlink(filepath.Join(p.proc, "thread-self/ns/net"))
 	for _, dir := range dirs {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if there, err := os.Readlink(filepath.Join(dir, "ns/net")); err == nil && there != here {
+			continue // its tap of that name is another namespace's
 		}
 		all = append(all, held(dir)...)
 	}
