@@ -26,8 +26,10 @@ func desired(t *testing.T, text string) *schema.Desired {
 // steps nothing is left to do.
 func TestCheckInPlan(t *testing.T) {
 	live := schema.NewState(
-		&schema.Link{Name: "br0", Type: "bridge", Alias: new(""), MTU: new(uint32(9000)), MAC: new("02:00:00:00:00:01"), MACPinned: new(true), Master: new(""), Up: new(true),
-			Bridge: &schema.Bridge{STP: new(false), ForwardDelay: new(uint32(0))}, Facts: &schema.LinkFacts{Index: 2, Carrier: true}},
+		&schema.Link{
+			Name: "br0", Type: "bridge", Alias: new(""), MTU: new(uint32(9000)), MAC: new("02:00:00:00:00:01"), MACPinned: new(true), Master: new(""), Up: new(true),
+			Bridge: &schema.Bridge{STP: new(false), ForwardDelay: new(uint32(0))}, Facts: &schema.LinkFacts{Index: 2, Carrier: true},
+		},
 		&schema.Link{Name: "vnet1", Type: "tap", Alias: new(""), MTU: new(uint32(1500)), MAC: new("fe:54:00:00:00:01"), Master: new("br0"), Up: new(true), Facts: &schema.LinkFacts{Index: 3, Carrier: true}},
 	)
 	find := func(p *plan.Plan) *plan.Finding {

@@ -38,7 +38,7 @@ func runAcceptRA(h *Host) []Finding {
 		}
 		key := schema.LinkSysctl("ipv6", l.Name, "accept_ra")
 		f := Finding{
-			Severity: Error, Title: fmt.Sprintf("%s takes no router advertisements any more", l.Name),
+			Severity: Error, Title: l.Name + " takes no router advertisements any more",
 			Detail: "Its default route and address of IPv6 came by advertisement, and will not be renewed, or are gone.",
 			Object: schema.SysctlRef(key), Links: []string{l.Name},
 			Evidence: []string{schema.LinkSysctl("ipv6", l.Name, "forwarding") + " = 1", key + " = 1", seen},

@@ -37,15 +37,13 @@ func runBridgeSnooping(h *Host) []Finding {
 		}
 		f := Finding{
 			Severity: Error, Object: b.Ref(), Links: append([]string{n.Device}, n.Ports...),
-			Title:    fmt.Sprintf("%s keeps multicast of IPv6 from guests that need it", n.Device),
+			Title:    n.Device + " keeps multicast of IPv6 from guests that need it",
 			Detail:   "Who looks for the guest's MAC address by multicast is not heard by it.",
 			Evidence: []string{"mcast_snooping is on, and " + map[bool]string{true: "another machine", false: "the bridge"}[facts.OtherQuerier6] + " asks for listeners"},
 			Cure:     []string{"ip link set " + n.Device + " type bridge mcast_snooping 0"},
 			Want:     []schema.Object{&schema.Link{Name: n.Device, Type: "bridge", Bridge: &schema.Bridge{McastSnoop: new(false)}}},
 		}
-		for _, g := range h.unheard(n, facts.Groups) {
-			f.Evidence = append(f.Evidence, g)
-		}
+		f.Evidence = append(f.Evidence, h.unheard(n, facts.Groups)...)
 		if len(f.Evidence) > 1 {
 			out = append(out, f)
 		}

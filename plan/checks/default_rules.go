@@ -41,7 +41,7 @@ func runDefaultRules(h *Host) []Finding {
 		}
 		word := map[string]string{"ip": "IPv4", "ip6": "IPv6"}[family]
 		out = append(out, Finding{
-			Severity: Error, Title: fmt.Sprintf("no rule looks into table main for %s", word),
+			Severity: Error, Title: "no rule looks into table main for " + word,
 			Detail: "Routes that ip route shows are not used: the kernel's rule 32766 is gone.",
 			Object: schema.Ref{Kind: schema.KindPolicyRule, Name: family + " 32766: from all lookup main"},
 			Evidence: []string{

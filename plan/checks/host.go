@@ -178,7 +178,8 @@ func (h *Host) sortRules() {
 func (h *Host) Outside() []string {
 	var out []string
 	for _, v6 := range []bool{false, true} {
-		for _, r := range h.defaults(v6) {
+		all := h.defaults(v6)
+		for _, r := range all[:min(1, len(all))] {
 			for _, dev := range r.Devices() {
 				out = appendNew(out, dev)
 				if n := h.Network(dev); n != nil {
@@ -187,7 +188,6 @@ func (h *Host) Outside() []string {
 					}
 				}
 			}
-			break
 		}
 	}
 	return out

@@ -88,16 +88,6 @@ func (n *libvirtNetwork) served() []Range {
 	return out
 }
 
-// serves tells whether libvirt starts a DHCP server for the network.
-func (n *libvirtNetwork) serves() bool {
-	for _, ip := range n.IPs {
-		if ip.DHCP != nil {
-			return true
-		}
-	}
-	return false
-}
-
 // reservation is an address that is kept for a MAC.
 type reservation struct {
 	mac  string

@@ -67,11 +67,6 @@ func (n *Network) Label() string {
 	return "network " + n.Device
 }
 
-// links are all links of a network.
-func (n *Network) links() []string {
-	return slices.Concat([]string{n.Device}, n.Uplinks, n.Ports)
-}
-
 func (h *Host) findNetworks() {
 	for l := range schema.Each[*schema.Link](h.State) {
 		if l.Type == "bridge" || isHypervisorCard(l.Name) && master(l) == "" {

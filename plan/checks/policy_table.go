@@ -56,7 +56,7 @@ func (h *Host) divides() bool {
 
 // withoutOurRules is the host without the policy rules that vmnet added: whether they are needed is found anew.
 func (h *Host) withoutOurRules() *Host {
-	s := h.State.Clone()
+	s := h.Clone()
 	found := false
 	for r := range schema.Each[*schema.PolicyRule](h.State) {
 		if schema.Owned(r) {

@@ -1,5 +1,7 @@
 package checks
 
+import "slices"
+
 func vmwareModules() Check {
 	return Check{
 		Code: "VN132", Name: "vmware-modules", Layer: LayerHost, Title: "VMware's networks have no kernel modules", Run: runVMwareModules,
@@ -16,13 +18,8 @@ func vmwareModules() Check {
 
 func runVMwareModules(h *Host) []Finding {
 	m := h.Machine()
-	if m == nil || h.file("/etc/vmware/networking") == "" || len(m.VMwareDevices) > 0 {
+	if m == nil || h.file("/etc/vmware/networking") == "" || len(m.VMwareDevices) > 0 || slices.Contains(m.Modules, "vmnet") {
 		return nil
-	}
-	for _, name := range m.Modules {
-		if name == "vmnet" {
-			return nil
-		}
 	}
 	return []Finding{{
 		Severity: Warning, Title: "VMware's networks are set up and its kernel modules are not loaded", Object: m.Ref(), Owner: "vmware",

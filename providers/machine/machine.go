@@ -135,8 +135,11 @@ func capabilities(status string) []string {
 			bit  int
 			name string
 		}{
-			{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}, {unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},
-			{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"}, {unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
+			{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"},
+			{unix.CAP_NET_RAW, "CAP_NET_RAW"},
+			{unix.CAP_SYS_ADMIN, "CAP_SYS_ADMIN"},
+			{unix.CAP_SYS_PTRACE, "CAP_SYS_PTRACE"},
+			{unix.CAP_DAC_READ_SEARCH, "CAP_DAC_READ_SEARCH"},
 		} {
 			if bits&(1<<c.bit) != 0 {
 				out = append(out, c.name)

@@ -38,14 +38,14 @@ func (pg *page) networks(d *plan.Diagnosis) {
 	}
 	pg.heading("NETWORKS", count(len(d.Networks), "network"))
 	for _, n := range d.Networks {
-		line := "  " + pg.paint(bold, n.Device) + "  " + clean(n.Label()) + ", " + n.Mode
+		words := []string{clean(n.Label()), n.Mode}
 		for _, p := range n.Hosts {
-			line += ", " + p.String()
+			words = append(words, p.String())
 		}
 		if n.Missing {
-			line += ", " + pg.paint(yellow, "not there")
+			words = append(words, pg.paint(yellow, "not there"))
 		}
-		pg.raw(line)
+		pg.raw("  " + pg.paint(bold, n.Device) + "  " + strings.Join(words, ", "))
 		pg.para(6, faint, "known by "+n.Why)
 		if len(n.Uplinks) > 0 {
 			pg.para(6, plain, "leads out by "+strings.Join(n.Uplinks, ", "))
