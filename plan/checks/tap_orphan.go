@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -35,6 +36,8 @@ func runTapOrphan(h *Host) []Finding {
 		}
 		who := h.holder(l.Name)
 		switch {
+		case h.declaredPort(l.Name):
+			continue // the file says where it belongs, and the plan names it by that
 		case who != nil && !hypervisors.MatchString(who.Process):
 			continue
 		case who == nil && (!guestTap.MatchString(l.Name) || tapGuest(l) == ""):
@@ -58,6 +61,12 @@ func runTapOrphan(h *Host) []Finding {
 		out = append(out, f)
 	}
 	return out
+}
+
+// declaredPort tells whether a block of the file says which network a link is a port of.
+func (h *Host) declaredPort(link string) bool {
+	return h.Desired != nil && (slices.ContainsFunc(h.Desired.Guests, func(g schema.Guest) bool { return g.Device == link }) ||
+		slices.ContainsFunc(h.Desired.Networks, func(n schema.Network) bool { return slices.Contains(n.Ports, link) }))
 }
 
 func (h *Host) holder(link string) *schema.Holder {

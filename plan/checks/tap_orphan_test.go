@@ -14,4 +14,9 @@ func TestTapOrphan(t *testing.T) {
 	healthy(t, tapOrphan(), "a tap that nobody holds", lab(with(tap("vnet1", 4), func(l *schema.Link) { l.Facts.NoCarrier, l.Facts.Carrier = true, false })))
 	healthy(t, tapOrphan(), "a guest that is routed", lab(tap("vnet1", 4), route("198.51.100.7/32", "vnet1", "")))
 	healthy(t, tapOrphan(), "a tap with an address", lab(tap("vnet1", 4), address("vnet1", "10.0.0.1/24")))
+
+	ours := &schema.Desired{State: schema.NewState(), Guests: []schema.Guest{{Address: "guest.db1", Network: "nat.lab", Device: "vnet1"}}}
+	if all := Run(Look(lab(tap("vnet1", 4)), ours), []Check{tapOrphan()}); len(all) > 0 {
+		t.Errorf("a tap that the file speaks of is the plan's to name: %+v", all)
+	}
 }
