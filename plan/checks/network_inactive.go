@@ -1,10 +1,6 @@
 package checks
 
-import (
-	"fmt"
-
-	"github.com/vmnet/vmnet/schema"
-)
+import "github.com/vmnet/vmnet/schema"
 
 func networkInactive() Check {
 	return Check{
@@ -35,7 +31,7 @@ func runNetworkInactive(h *Host) []Finding {
 			continue
 		}
 		out = append(out, Finding{
-			Severity: Error, Title: fmt.Sprintf("%s is not active", n.Label()), Object: schema.LinkRef(n.Device), Links: []string{n.Device}, Owner: "libvirt", Proof: []string{proof},
+			Severity: Error, Title: n.Label() + " is not active", Object: schema.LinkRef(n.Device), Links: []string{n.Device}, Owner: "libvirt", Proof: []string{proof},
 			Detail:   "It is to start by itself, and its bridge does not exist: guests on it do not start.",
 			Evidence: []string{auto + " exists", "there is no link " + n.Device, proof},
 			Cure:     []string{"virsh net-start " + n.Name},

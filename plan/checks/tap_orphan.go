@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"fmt"
 	"regexp"
 	"slices"
 
@@ -44,7 +43,7 @@ func runTapOrphan(h *Host) []Finding {
 			continue
 		}
 		f := Finding{
-			Severity: Error, Title: fmt.Sprintf("%s is in no bridge, and its guest runs", l.Name), Object: l.Ref(), Links: []string{l.Name},
+			Severity: Error, Title: l.Name + " is in no bridge, and its guest runs", Object: l.Ref(), Links: []string{l.Name},
 			Detail:   "The guest sees a link and reaches nobody.",
 			Evidence: []string{l.Name + " has no master, no address and no route", "it has a carrier: a process holds it"},
 		}
