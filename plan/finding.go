@@ -100,8 +100,11 @@ func (r *resolved) findingFor(d *draft) (Finding, bool) {
 		if o.Key == "net.ipv4.ip_forward" || o.Key == "net.ipv6.conf.all.forwarding" {
 			f.Code, f.Title, f.Detail = "VN301", "forwarding is off: "+o.Key+" = 0", "nothing is routed between guests and the outside"
 		}
-		if _, link, key, ok := schema.SplitLinkSysctl(o.Key); ok && key == "disable_ipv6" && o.Value == "0" {
+		switch _, link, key, _ := schema.SplitLinkSysctl(o.Key); {
+		case key == "disable_ipv6" && o.Value == "0":
 			f.Code, f.Title = "VN311", "IPv6 is disabled on "+link
+		case key == "accept_ra":
+			f.Detail = "a host that forwards takes no router advertisements unless it is 2: the default route by " + link + " would go"
 		}
 	case *schema.Table:
 		f.Code, f.Title = "VN401", fmt.Sprintf("our table %s %s is missing", o.Family, o.Name)

@@ -87,6 +87,12 @@ func (g *graph) requirements(i int, d *draft) {
 		}
 	}
 	switch o := object(d.change).(type) {
+	case *schema.Sysctl:
+		if _, _, name, _ := schema.SplitLinkSysctl(o.Key); name == "accept_ra" {
+			for _, j := range g.byRef[schema.SysctlRef(forwarding6)] {
+				g.edge(i, j) // what forwarding would drop is kept before
+			}
+		}
 	case *schema.Route:
 		g.routeOrder(i, d, o)
 	case *schema.Address:

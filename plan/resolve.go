@@ -392,6 +392,7 @@ func (r *resolved) linkSettings() {
 			r.put(&schema.Sysctl{Key: schema.LinkSysctl("ipv6", a.Link, "disable_ipv6"), Value: "0"}, r.addresses[a.Ref()])
 		}
 	}
+	r.advertised()
 	for _, n := range r.Networks {
 		if n.Mode != "nat" {
 			continue

@@ -30,8 +30,11 @@ func (b *bed) advertise() (stop func()) {
 	if err != nil {
 		b.Fatalf("advertise: %v", err)
 	}
-	// Type 134, hop limit 64, no flags, a default router for half an hour; the kernel fills in the checksum.
+	// Type 134, hop limit 64, no flags, a default router for half an hour; the kernel fills in the checksum. An option of type
+	// 3: the prefix is on the link, and hosts make addresses of it, for half an hour.
 	message := []byte{134, 0, 0, 0, 64, 0, 1800 >> 8, 1800 & 0xff, 0, 0, 0, 0, 0, 0, 0, 0}
+	message = append(message, 3, 4, 64, 0xc0, 0, 0, 1800>>8, 1800&0xff, 0, 0, 1800>>8, 1800&0xff, 0, 0, 0, 0)
+	message = append(message, netip.MustParsePrefix("2001:db8:2::/64").Addr().AsSlice()...)
 	to := &net.IPAddr{IP: net.IPv6linklocalallnodes, Zone: "lan0"}
 	done := make(chan struct{})
 	go func() {
