@@ -39,8 +39,10 @@ type Case struct {
 	// Beside are the managers of a Neighbour bed that run from the beginning, Starts those that come with the fault.
 	Beside, Starts []string
 	World          string
-	// Alone says why the case is not run together with others; "" for one that is.
-	Alone string
+	// Alone says why the case is not run together with others; "" for one that is. Touches are names of what it breaks: two
+	// that touch the same would hide each other.
+	Alone   string
+	Touches []string
 	// Unlike matches lines of the host's state that a repair may bring although they bear no mark, Leaves those that an owner
 	// leaves when it is told to forget, Opens what a repair may open beside what was asked for; nil for none.
 	Unlike, Leaves, Opens *regexp.Regexp
@@ -135,6 +137,8 @@ func (c *Case) set(key, value string) (err error) {
 		c.Bed, c.Beside = words[0], words[1:]
 	case key == "break":
 		c.Starts = strings.Fields(value)
+	case key == "touches":
+		c.Touches = strings.Fields(value)
 	case key == "unlike":
 		c.Unlike, err = regexp.Compile(value)
 	case key == "leaves":
@@ -222,10 +226,13 @@ func (c *Case) Codes() []string {
 // Together tells whether two cases can be run at once: in the same bed and world, with the same configuration, both repaired.
 func Together(a, b *Case) bool {
 	return a != b && a.Bed == Namespace && b.Bed == Namespace && a.World == b.World && a.Outcome == Repaired && b.Outcome == Repaired &&
-		a.Alone == "" && b.Alone == "" && a.Config == b.Config && a.Healthy == b.Healthy && !sharesFile(a, b)
+		a.Alone == "" && b.Alone == "" && a.Config == b.Config && a.Healthy == b.Healthy && !collide(a, b)
 }
 
-func sharesFile(a, b *Case) bool {
+func collide(a, b *Case) bool {
+	if slices.ContainsFunc(a.Touches, func(x string) bool { return slices.Contains(b.Touches, x) }) {
+		return true
+	}
 	for path := range a.Broken {
 		if _, ok := b.Broken[path]; ok {
 			return true

@@ -13,6 +13,7 @@
 //	break: ufw                         programs of the bed that are started to break it; the others run from the beginning
 //	world: nat                         a file of worlds/, the default
 //	alone: …                           why the case is not run together with others
+//	touches: vnet0 FORWARD             names of what it breaks: two cases that touch the same are not run together
 //	unlike: REGEXP                     lines that a repair may bring although they bear no mark: how an owner keeps what it was told
 //	leaves: REGEXP                     lines that an owner leaves behind when it is told to forget
 //	opens: REGEXP                      what a repair may open beside what the file asks for, and says so

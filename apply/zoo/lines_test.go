@@ -1,6 +1,7 @@
 package zoo_test
 
 import (
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/vmnet/vmnet/schema"
 )
 
 // look prints what a host is, by the programs that administrators use: so it is not vmnet that says what vmnet did.
@@ -93,7 +96,9 @@ func (b *bed) fileAt(path string, out map[string]int) error {
 }
 
 // ours tells whether a line bears our mark.
-func ours(line string) bool { return strings.Contains(line, "vmnet") }
+func ours(line string) bool {
+	return strings.Contains(line, "vmnet") || strings.Contains(line, fmt.Sprintf("proto %d", schema.ProtoVMNET))
+}
 
 // between lists what of now is neither as before the fault nor as after it, and not ours: "+1 line", "-1 line".
 func between(healthy, broken, now map[string]int, unlike *regexp.Regexp) (out []string) {
