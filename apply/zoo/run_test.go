@@ -53,6 +53,7 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 		case zoo.Repaired:
 			b.repair(p, asked)
 			healed = time.Since(start)
+			b.Logf("healed in %v", healed.Round(10*time.Millisecond))
 			b.unchanged(between(healthy, broken, b.lines(), c.Unlike), "after the repair")
 		default:
 			if !p.Empty() {
