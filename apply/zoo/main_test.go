@@ -113,6 +113,21 @@ func TestTogether(t *testing.T) {
 	}
 }
 
+// TestThreeLayers breaks a port, the routing and the firewall at once: one plan names all three, one apply heals them.
+func TestThreeLayers(t *testing.T) {
+	t.Parallel()
+	var some []*zoo.Case
+	for _, c := range load(t) {
+		if c.Name() == "L2-03" || c.Name() == "L3-01" || c.Name() == "FW-01" {
+			some = append(some, c)
+		}
+	}
+	if len(some) != 3 {
+		t.Fatalf("%d of three cases are there", len(some))
+	}
+	run(t, some...)
+}
+
 // choose takes n cases that can be run together.
 func choose(r *rand.Rand, fit []*zoo.Case, n int) []*zoo.Case {
 	for {
