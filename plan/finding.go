@@ -118,7 +118,7 @@ func (r *resolved) findingFor(d *draft) (Finding, bool) {
 	default:
 		return f, false
 	}
-	return f, true
+	return f, f.Code != ""
 }
 
 func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
@@ -127,9 +127,10 @@ func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
 		f.Code, f.Title = "VN201", fmt.Sprintf("bridge %s of %s is missing", want.Name, d.address)
 		return
 	}
-	bridge := want.Type == "bridge"
+	bridge, named := want.Type == "bridge", false
 	for _, x := range schema.Compare(live, want) {
 		if r.repairs[want.Ref()].fields[x.Field] {
+			named = true
 			continue // a check names it
 		}
 		f.Evidence = append(f.Evidence, x.String())
@@ -157,7 +158,7 @@ func (r *resolved) linkFinding(f *Finding, d *draft, want *schema.Link) {
 			}
 		}
 	}
-	if f.Code == "" {
+	if f.Code == "" && (!named || len(f.Evidence) > 0) {
 		f.Code, f.Severity, f.Title = "VN206", "warning", want.Name+" is not as declared"
 	}
 }
