@@ -174,8 +174,10 @@ func (r *strangers) nmatch(family, hook string) string {
 	if hook != "input" && hook != "prerouting" && r.IntN(3) == 0 {
 		w = append(w, "oifname "+not()+r.one(in, out, `"v*"`, `"e*"`))
 	}
-	ports := []string{"meta l4proto tcp", "meta l4proto udp", "meta l4proto icmp", "meta l4proto != tcp", "tcp dport 22", "tcp dport { 22, 80, 443 }", "tcp dport 1-1023", "tcp dport != 22",
-		"tcp sport 22", "udp sport 80", "tcp flags & (syn|ack) == syn", "udp dport 80"}
+	ports := []string{
+		"meta l4proto tcp", "meta l4proto udp", "meta l4proto icmp", "meta l4proto != tcp", "tcp dport 22", "tcp dport { 22, 80, 443 }", "tcp dport 1-1023", "tcp dport != 22",
+		"tcp sport 22", "udp sport 80", "tcp flags & (syn|ack) == syn", "udp dport 80",
+	}
 	w = append(w, r.one(ports...))
 	if family != "bridge" {
 		w = append(w, r.seldom(r.one("ct state new", "ct state != { established, related }", "ct state established", "ct status != dnat", "meta mark 0", "meta mark & 0x10 == 0", "meta length < 1400", "ip ttl > 60")))

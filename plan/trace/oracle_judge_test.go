@@ -180,7 +180,9 @@ func ofOnePriority(res trace.Result) bool {
 // ofHistory tells an answer that depends on what somebody did before: joined a group, made a rule that is gone, became another
 // user.
 func ofHistory(res trace.Result) bool {
-	if slices.ContainsFunc(res.Hops, func(h trace.Hop) bool { return strings.Contains(h.Text, "uidrange") || strings.Contains(h.Text, "beside a longer one in table main") }) {
+	if slices.ContainsFunc(res.Hops, func(h trace.Hop) bool {
+		return strings.Contains(h.Text, "uidrange") || strings.Contains(h.Text, "beside a longer one in table main")
+	}) {
 		return true
 	}
 	return res.Decider != nil && slices.ContainsFunc([]string{"has joined the group", "is no address of a machine", "bc_forwarding is on", "of which one, nobody says", "with a source address of its choice"}, func(s string) bool {
