@@ -46,8 +46,8 @@ func (r *reach) concerns(s *schema.State, c schema.Change) bool {
 		return r.links[o.Link]
 	case *schema.FDBEntry:
 		return r.links[o.Link] || r.links[o.Master]
-	case *schema.File, *schema.Listener:
-		return false // what is on the disk moves no packet
+	case *schema.File, *schema.Listener, *schema.Dnsmasq:
+		return false // what is on the disk moves no packet, nor does a server
 	}
 	return true
 }

@@ -48,6 +48,8 @@ func Compare(live, desired Object) []Difference {
 	case *ForeignRule:
 		have := live.(*ForeignRule)
 		return diffStrings("rule", have.Rule.Text, want.Rule.Text)
+	case *Dnsmasq:
+		return compareDnsmasq(live.(*Dnsmasq), want)
 	case *Neighbour:
 		have := live.(*Neighbour)
 		w := *want
@@ -112,7 +114,7 @@ func Merge(live, desired Object) Object {
 		return Clone(desired)
 	}
 	switch want := desired.(type) {
-	case *Table, *ForeignRule:
+	case *Table, *ForeignRule, *Dnsmasq:
 		return Clone(want)
 	}
 	out := Clone(live)

@@ -68,14 +68,9 @@ type Network struct {
 	Ports   []string `json:"ports,omitempty"` // declared ports of a bridge
 	Isolate bool     `json:"isolate,omitempty"`
 	MTU     uint32   `json:"mtu,omitempty"` // 0: not declared
-	// DHCP is the range served, nil for none.
+	// DHCP and DNS are what vmnet serves there, nil for nothing.
 	DHCP *DHCP `json:"dhcp,omitempty"`
-}
-
-// DHCP is a dhcp block.
-type DHCP struct {
-	First netip.Addr `json:"first"`
-	Last  netip.Addr `json:"last"`
+	DNS  *DNS  `json:"dns,omitempty"`
 }
 
 // Guest is a guest block: a VM's interface.

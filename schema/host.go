@@ -2,7 +2,9 @@ package schema
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -77,13 +79,19 @@ type Listener struct {
 	Proto string     `json:"proto"` // "tcp" or "udp"
 	Addr  netip.Addr `json:"addr"`  // unspecified (0.0.0.0, ::) for every address
 	Port  uint16     `json:"port"`
+	// Device is the link that it is bound to (SO_BINDTODEVICE, socket(7)); "" for every one, or not known.
+	Device string `json:"device,omitempty"`
 	// Process is "name[pid]" where it could be found, else "".
 	Process string `json:"process,omitempty"`
 }
 
-// Ref implements Object.
+// Ref implements Object: "listener/udp 0.0.0.0%virbr0:67", as ss(8) prints it.
 func (l *Listener) Ref() Ref {
-	return Ref{KindListener, l.Proto + " " + netip.AddrPortFrom(l.Addr, l.Port).String()}
+	addr := l.Addr.String()
+	if l.Device != "" {
+		addr += "%" + l.Device
+	}
+	return Ref{KindListener, l.Proto + " " + net.JoinHostPort(addr, strconv.Itoa(int(l.Port)))}
 }
 
 // Requires implements Object.

@@ -24,6 +24,7 @@ const (
 	KindFile       Kind = "file"      // a file on disk that holds rules or settings
 	KindListener   Kind = "listener"  // a listening socket of the host
 	KindGrant      Kind = "grant"     // a permission kept by a firewall manager: ufw(8), firewall-cmd(1)
+	KindService    Kind = "service"   // the DHCP and DNS server of a network: dnsmasq(8)
 	KindHolder     Kind = "holder"    // a process that holds a tap
 	KindLease      Kind = "lease"     // an address that a DHCP server of the host gave away
 	KindMachine    Kind = "machine"   // the kernel and its limits
@@ -34,6 +35,7 @@ func Kinds() []Kind {
 	return []Kind{
 		KindLink, KindAddress, KindRoute, KindPolicyRule, KindNeighbour, KindFDB, KindSysctl,
 		KindTable, KindXTable, KindNftRule, KindXRule, KindGrant, KindFile, KindListener,
+		KindService,
 		KindHolder, KindLease, KindMachine,
 	}
 }
@@ -112,6 +114,8 @@ func New(k Kind) Object {
 		return &File{}
 	case KindListener:
 		return &Listener{}
+	case KindService:
+		return &Dnsmasq{}
 	case KindHolder:
 		return &Holder{}
 	case KindLease:

@@ -30,7 +30,7 @@ func Owned(o Object) bool {
 	case *ForeignRule:
 		_, ok := Mark(v.Rule.Comment)
 		return ok
-	case *Grant:
+	case *Grant, *Dnsmasq:
 		return true // no other is an object
 	}
 	return false

@@ -43,6 +43,8 @@ func everyKind() []schema.Object {
 		},
 		&schema.File{Path: "/etc/iptables/rules.v4", Mode: 0o640, Content: "*filter\nCOMMIT\n"},
 		&schema.Listener{Proto: "tcp", Addr: netip.IPv4Unspecified(), Port: 22, Process: "sshd[1]"},
+		&schema.Listener{Proto: "udp", Addr: netip.IPv4Unspecified(), Port: 67, Device: "br0"},
+		server(),
 	}
 }
 

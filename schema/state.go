@@ -266,6 +266,8 @@ func normalise(o Object) {
 		if v.MAC != nil {
 			v.MAC = new(strings.ToLower(*v.MAC))
 		}
+	case *Dnsmasq:
+		v.normalise()
 	case *Grant:
 		v.Src, v.Dst = everywhere(v.Src), everywhere(v.Dst)
 	case *PolicyRule:

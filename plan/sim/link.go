@@ -202,11 +202,14 @@ func (h *host) unplug(name string) {
 		}
 	}
 	for _, r := range h.Dependents(schema.LinkRef(name)) {
-		if r.Kind == schema.KindRoute {
+		switch r.Kind {
+		case schema.KindRoute:
 			h.dropLeg(r, name, true)
-			continue
+		case schema.KindService:
+			h.deafen(r)
+		default:
+			h.del(r)
 		}
-		h.del(r)
 	}
 	h.del(schema.LinkRef(name))
 }

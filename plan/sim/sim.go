@@ -161,6 +161,8 @@ func (h *host) do(c schema.Change) error {
 		return split(c, nil, nil, h.updateFile)
 	case schema.KindFDB:
 		return split(c, h.putFDB, h.deleteFDB, h.putFDB)
+	case schema.KindService:
+		return split(c, h.createService, h.deleteService, h.updateService)
 	case schema.KindListener, schema.KindXTable, schema.KindHolder, schema.KindLease, schema.KindMachine:
 	}
 	return fmt.Errorf("objects of kind %s are read only: %w", c.Ref.Kind, ErrUnmodelled)

@@ -122,7 +122,7 @@ func kindCounts(p *plan.Plan) string {
 	names := map[schema.Kind]string{
 		schema.KindLink: "link", schema.KindAddress: "address", schema.KindRoute: "route", schema.KindPolicyRule: "policy rule",
 		schema.KindSysctl: "sysctl", schema.KindTable: "nft table", schema.KindXTable: "legacy table", schema.KindFile: "file",
-		schema.KindGrant: "grant",
+		schema.KindGrant: "grant", schema.KindService: "service",
 	}
 	var out []string
 	for _, k := range schema.Kinds() {
