@@ -22,7 +22,7 @@ type CodeInfo struct {
 // Codes lists every code that a plan can carry, in their order: the hundreds follow the way an engineer would look.
 func Codes() []CodeInfo {
 	docs := linkDocs()
-	for _, more := range []map[string]checks.Doc{ipDocs(), firewallDocs(), planDocs()} {
+	for _, more := range []map[string]checks.Doc{ipDocs(), firewallDocs(), serviceDocs(), planDocs()} {
 		maps.Copy(docs, more)
 	}
 	all := planCodes()
@@ -84,6 +84,15 @@ func planCodes() []CodeInfo {
 		{Code: "VN415", Title: "a rule of ours stands in front of a control", Text: "A ban or a kill switch came to stand behind an accept of an earlier apply, in the same chain: it does not see the packets that this accepts. vmnet puts no new rule in front of such a control, but leaves one that was there first: what holds is not broken by a plan. Put the control in front of the rule, or delete the rule and apply again."},
 		{Code: "VN451", Title: "NAT does not lead the packet where it should go", Text: "The packet passes, but arrives elsewhere: no mapping, or another one first, rewrites its destination. Where a rule of somebody else leads a forward's packets astray, that rule is named, wherever they then die. vmnet deletes it when nobody owns it and it leads nothing but the forward's packets, else puts an accept in front of it, which ends that base chain for them only; what Docker or another manager publishes is theirs: one of the two needs another port."},
 		{Code: "VN452", Title: "the reply bypasses the host", Text: "The answer does not come back through the host that translated the request, so its addresses are not put back and the sender refuses it."},
+		{Code: "VN501", Title: "DHCP or DNS is not served", Text: "The file asks for DHCP or DNS on the network, and no server of vmnet's runs there. Guests without an address of their own get none (169.254.x.y, by themselves), and no names. vmnet starts dnsmasq on the bridge."},
+		{Code: "VN502", Title: "a server is dead", Text: "Its configuration is there, its process is not: it was killed, or ended by itself. Where systemd runs it is started again at once; elsewhere vmnet starts it again. The leases are in their file and live on."},
+		{Code: "VN503", Title: "a server is not as declared", Text: "Its configuration differs from the file, or the process was started with another one than its file holds now: somebody edited it (the evidence has each line), or the file of vmnet changed. Reservations and names are read again without a restart, anything else takes a restart of some 20 ms. Leases live on."},
+		{Code: "VN504", Title: "a port that a server needs is taken", Text: "Another program listens on port 53 or 67 of the bridge's address, or of every address: named, dnsmasq of the distribution, AdGuard, pihole, another DHCP server. Two programs cannot have one port. Let the other one listen on addresses of its own (named: listen-on, dnsmasq: interface= with bind-interfaces), or stop it. systemd-resolved has 127.0.0.53 only and is in nobody's way."},
+		{Code: "VN505", Title: "a DHCP range is exhausted", Text: "Each address of the range has a lease, or is kept for a guest. New guests get none. Widen the range, or shorten the lease."},
+		{Code: "VN506", Title: "a lease contradicts a reservation", Text: "A guest was given another address before one was kept for it, or somebody else holds the one that is kept. DHCP cannot take an address back: the server says no when the guest asks again, at half of the lease time. Let the guest ask anew to hasten it."},
+		{Code: "VN507", Title: "clones share a client id", Text: "Machines with different MACs send one client id (RFC 2132, 9.14), and DHCP knows a machine by that: they are given one address, in turns. Copies of a disk have one /etc/machine-id, from which systemd-networkd and others make the id. Give the copy an id of its own, or keep an address for each MAC."},
+		{Code: "VN508", Title: "a DHCP range lies outside of the bridge's networks", Text: "dnsmasq answers on a link only for networks that it has an address in, and says nothing otherwise. The address that the file gives the host is missing, or was changed."},
+		{Code: "VN509", Title: "a server listens on a link that is gone", Text: "The bridge was deleted and made again while the server ran; its sockets are bound to the old one. vmnet starts it anew."},
 		{Code: "VN601", Title: "something that must get through does not", Text: "An expectation of the file fails and no remedy was found or allowed. The text says what decides."},
 		{Code: "VN602", Title: "something gets through that must not", Text: "An expectation with allow = false fails. Write a deny: a drop is final everywhere."},
 		{Code: "VN603", Title: "an expectation cannot be decided", Text: "A guest has no known device or address, or the flow depends on something that is not known."},

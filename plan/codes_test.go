@@ -27,7 +27,7 @@ func TestCodes(t *testing.T) {
 			t.Errorf("documentation of %s, which is no code", code)
 		}
 	}
-	if all := n + len(ipDocs()) + len(firewallDocs()) + len(planDocs()); all != len(planCodes()) {
+	if all := n + len(ipDocs()) + len(firewallDocs()) + len(serviceDocs()) + len(planDocs()); all != len(planCodes()) {
 		t.Errorf("%d codes, %d of them documented", len(planCodes()), all)
 	}
 }

@@ -110,6 +110,9 @@ func undo(c schema.Change) string {
 		if g, ok := c.After.(*schema.Grant); ok {
 			return g.Undo()
 		}
+		if d, ok := c.After.(*schema.Dnsmasq); ok {
+			return "end the server on " + d.Device + " and take its files away"
+		}
 		return "delete " + name(c.Ref)
 	case "delete":
 		return "make it again: " + c.Before.String()
@@ -121,6 +124,8 @@ func undo(c schema.Change) string {
 		return "write the former content back"
 	case *schema.Sysctl:
 		return "write " + before.Value
+	case *schema.Dnsmasq:
+		return "write its former configuration back; the leases stay"
 	}
 	var back []string
 	for _, d := range schema.Compare(c.After, c.Before) {

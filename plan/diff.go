@@ -48,7 +48,7 @@ func (r *resolved) diff() []*draft {
 func (r *resolved) unseen(ref schema.Ref) bool {
 	part := map[schema.Kind]string{
 		schema.KindTable: "nftables", schema.KindLink: "links", schema.KindAddress: "links", schema.KindRoute: "links",
-		schema.KindSysctl: "sysctls", schema.KindFile: "files",
+		schema.KindSysctl: "sysctls", schema.KindFile: "files", schema.KindService: "services",
 	}[ref.Kind]
 	if part == "" || !slices.Contains(r.live.Blind, part) {
 		return false
@@ -94,6 +94,7 @@ func (b *differ) wanted(o schema.Object, moved bool) {
 	}
 	diffs := managedDifferences(live, o)
 	if len(diffs) == 0 {
+		b.deaf(live, o)
 		return
 	}
 	after := schema.Merge(live, o)

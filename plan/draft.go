@@ -30,6 +30,7 @@ const (
 	rankAttach  = 40
 	rankRoute   = 50
 	rankSysctl  = 60
+	rankService = 65
 	rankForeign = 70
 	rankDelete  = 80
 	rankReset   = 85
@@ -57,6 +58,8 @@ func rankOf(c schema.Change) int {
 		return rankSysctl
 	case schema.KindFile:
 		return rankFile
+	case schema.KindService:
+		return rankService
 	default:
 		return rankForeign
 	}

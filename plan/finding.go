@@ -41,6 +41,10 @@ func (r *resolved) explain(drafts []*draft) {
 
 // refused names a step that the kernel would refuse, and leaves it out: the rest of the plan stands without it.
 func (r *resolved) refused(d *draft, err error) {
+	if f, ok := r.taken(d, err); ok {
+		r.findings = append(r.findings, f)
+		return
+	}
 	r.findings = append(r.findings, Finding{
 		Code: "VN310", Severity: "error", Title: "cannot be done here: " + d.change.String(), Address: d.address,
 		Object: d.change.Ref.String(), Origin: r.origin(d.change.Ref), Detail: err.Error(),
@@ -106,6 +110,8 @@ func (r *resolved) findingFor(d *draft) (Finding, bool) {
 		case key == "accept_ra":
 			f.Detail = "a host that forwards takes no router advertisements unless it is 2: the default route by " + link + " would go"
 		}
+	case *schema.Dnsmasq:
+		r.serviceFinding(&f, d, o)
 	case *schema.Table:
 		f.Code, f.Title = "VN401", fmt.Sprintf("our table %s %s is missing", o.Family, o.Name)
 		f.Detail = "masquerading, forwards and isolation live there"

@@ -3,6 +3,8 @@ package plan
 import (
 	"container/heap"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/vmnet/vmnet/schema"
@@ -94,7 +96,10 @@ func (g *graph) requirements(i int, d *draft) {
 			}
 		}
 	case *schema.Route:
-		g.routeOrder(i, d, o)
+		g.behindAddresses(i, d, o.Devices())
+	case *schema.Dnsmasq:
+		g.behindAddresses(i, d, []string{o.Device})
+		g.serviceOrder(i, d, o)
 	case *schema.Address:
 		if d.change.After != nil && o.Prefix.Addr().Is6() {
 			for _, j := range g.byRef[schema.SysctlRef(schema.LinkSysctl("ipv6", o.Link, "disable_ipv6"))] {
@@ -104,9 +109,22 @@ func (g *graph) requirements(i int, d *draft) {
 	}
 }
 
-// routeOrder puts a new route behind the addresses of its device, and an old one in front of their removal.
-func (g *graph) routeOrder(i int, d *draft, r *schema.Route) {
-	for _, dev := range r.Devices() {
+// serviceOrder ends servers before others take over one of their addresses.
+func (g *graph) serviceOrder(i int, d *draft, s *schema.Dnsmasq) {
+	if d.change.After == nil {
+		return
+	}
+	for j, other := range g.drafts {
+		old, ok := other.change.Before.(*schema.Dnsmasq)
+		if ok && other.change.After == nil && slices.ContainsFunc(old.Listen, func(a netip.Addr) bool { return slices.Contains(s.Listen, a) }) {
+			g.edge(j, i)
+		}
+	}
+}
+
+// behindAddresses puts what is new on devices behind their addresses, and what goes in front of the removal of these.
+func (g *graph) behindAddresses(i int, d *draft, devices []string) {
+	for _, dev := range devices {
 		for _, j := range g.onLink[dev] {
 			switch creates := g.drafts[j].change.After != nil; {
 			case d.change.After != nil && creates:

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vmnet/vmnet/providers/dnsmasq"
 	"github.com/vmnet/vmnet/providers/files"
 	"github.com/vmnet/vmnet/providers/guests"
 	"github.com/vmnet/vmnet/providers/machine"
@@ -49,6 +50,7 @@ var (
 	_ Writer   = (*sysctl.Provider)(nil)
 	_ Writer   = (*files.Provider)(nil)
 	_ Writer   = (*managers.Provider)(nil)
+	_ Writer   = (*dnsmasq.Provider)(nil)
 	_ Provider = (*sockets.Provider)(nil)
 	_ Provider = (*guests.Provider)(nil)
 	_ Provider = (*machine.Provider)(nil)
@@ -82,6 +84,7 @@ func Open(opts Options) (*Host, error) {
 		part{"sysctls", sysctl.New("").WithKeys(opts.Sysctls...), false},
 		part{"files", files.New(opts.Files...).Under(opts.FileRoot), false},
 		part{grants, managers.New(opts.FileRoot), false},
+		part{"services", dnsmasq.New(opts.FileRoot), false},
 		part{"listeners", listening, false},
 		part{"guests", behind, false},
 		part{"machine", machine.New(opts.FileRoot), false},

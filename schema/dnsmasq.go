@@ -26,8 +26,8 @@ type Dnsmasq struct {
 	DNS *DNS `json:"dns,omitempty"`
 	// Extra are lines of its configuration that vmnet would not write: somebody else's. Never in a desired one.
 	Extra []string `json:"extra,omitempty"`
-	// State is "running", and in a live one "stopped" (no process), "stale" (a process runs that was started with another configuration
-	// than the file holds) or "deaf" (it is bound to a link that is gone, whatever bears its name now). "" is not managed.
+	// State is "running", and in a live one "stopped" (no process) or "stale" (a process runs that was started with another configuration
+	// than the file holds). "" is not managed.
 	State string `json:"state,omitempty"`
 	// Facts are the process and its leases; nil in a desired one.
 	Facts *DnsmasqFacts `json:"facts,omitempty"`
@@ -38,7 +38,6 @@ const (
 	ServiceRunning = "running"
 	ServiceStopped = "stopped"
 	ServiceStale   = "stale"
-	ServiceDeaf    = "deaf"
 )
 
 // DHCP is what a network's guests are given (RFC 2131).
@@ -90,6 +89,19 @@ type Reservation struct {
 	MAC  string     `json:"mac"`
 	IP   netip.Addr `json:"ip,omitzero"`
 	Name string     `json:"name,omitempty"`
+}
+
+// DnsmasqWord tells whether dnsmasq takes a name among the words of a reservation for something else: a lease time, or the word
+// that no lease is to be given (dnsmasq(8), --dhcp-host).
+func DnsmasqWord(name string) bool {
+	switch rest := strings.TrimLeft(name, "0123456789"); {
+	case name == "ignore" || name == "infinite":
+		return true
+	case rest == name:
+		return false
+	default:
+		return rest == "" || len(rest) == 1 && strings.Contains("smhdw", strings.ToLower(rest))
+	}
 }
 
 // String prints "52:54:00:12:34:56,10.20.0.11,db1", as dnsmasq reads it.
@@ -148,6 +160,9 @@ type DnsmasqFacts struct {
 	Start uint64 `json:"start,omitempty"`
 	// LastPID is what the pid file says when that process is no more, or another.
 	LastPID int `json:"last_pid,omitempty"`
+	// Deaf tells that it listens on a link that is gone, whatever bears the name now: SO_BINDTODEVICE (socket(7)) is by index. It must be
+	// started anew, which changes nothing that is compared.
+	Deaf bool `json:"deaf,omitempty"`
 	// Config is the path of its configuration.
 	Config string `json:"config,omitempty"`
 	// Leases are those it has given, as its lease file says.
@@ -243,6 +258,7 @@ func compareDnsmasq(live, want *Dnsmasq) []Difference {
 // normalise sorts what has no order of its own.
 func (d *Dnsmasq) normalise() {
 	slices.SortFunc(d.Listen, netip.Addr.Compare)
+	slices.Sort(d.Extra)
 	for i := range d.Reservations {
 		d.Reservations[i].MAC = strings.ToLower(d.Reservations[i].MAC)
 	}

@@ -33,6 +33,7 @@ var floor = map[string]int{
 	"providers/xtables":              2,
 	"providers/sysctl":               2,
 	"providers/sockets":              1,
+	"providers/dnsmasq":              2,
 	"providers/sessions":             2,
 	"providers/probe":                2,
 	"providers/files":                2,

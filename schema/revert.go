@@ -60,7 +60,11 @@ func Revert(live Object, c Change) (Object, error) {
 	if err != nil {
 		return nil, fmt.Errorf("revert %s: %w", c.Ref, err)
 	}
-	return unmarshalObject(c.Ref.Kind, raw)
+	o, err := unmarshalObject(c.Ref.Kind, raw)
+	if d, ok := o.(*Dnsmasq); ok { // one that is stopped halfway through a restart is to run
+		d.State = c.Before.(*Dnsmasq).State
+	}
+	return o, err
 }
 
 // fields is an object as its JSON.

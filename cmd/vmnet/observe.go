@@ -122,7 +122,9 @@ func (a *app) openHost(desired *schema.Desired) (*providers.Host, error) {
 			o.Sysctls = append(o.Sysctls, r.Name)
 		}
 	}
-	o.FileRoot, o.Processes = a.env("VMNET_FILE_ROOT"), a.processes
+	// Whose sockets are in the way of a server is worth a look at every process.
+	serves := desired != nil && len(desired.State.Refs(schema.KindService)) > 0
+	o.FileRoot, o.Processes = a.env("VMNET_FILE_ROOT"), a.processes || serves
 	h, err := providers.Open(o)
 	if err != nil {
 		return nil, fmt.Errorf("open host: %w", err)

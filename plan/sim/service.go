@@ -2,6 +2,7 @@ package sim
 
 import (
 	"fmt"
+	"io/fs"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
@@ -29,7 +30,7 @@ func (*TakenError) Unwrap() error { return unix.EADDRINUSE }
 // createService starts a server: on its link, with its sockets.
 func (h *host) createService(d *schema.Dnsmasq) error {
 	if h.Link(d.Device) == nil {
-		return fmt.Errorf("there is no link %s: %w", d.Device, unix.ENODEV)
+		return fmt.Errorf("there is no link %s: %w", d.Device, fs.ErrNotExist)
 	}
 	if d.State == schema.ServiceRunning {
 		if err := h.listen(d); err != nil {
@@ -91,7 +92,10 @@ func (h *host) deafen(ref schema.Ref) {
 	if d.DHCP == nil || d.State != schema.ServiceRunning {
 		return
 	}
-	d.State = schema.ServiceDeaf
+	if d.Facts == nil {
+		d.Facts = &schema.DnsmasqFacts{}
+	}
+	d.Facts.Deaf = true
 	h.put(d)
 }
 

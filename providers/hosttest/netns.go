@@ -2,6 +2,7 @@ package hosttest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,9 @@ func Netns(t testing.TB) *Namespace {
 			for f := range n.work {
 				f()
 			}
+			if err := endServices(n.host); err != nil {
+				t.Errorf("end services: %v", err)
+			}
 			if err := n.host.Close(); err != nil {
 				t.Errorf("close host: %v", err)
 			}
@@ -54,6 +58,10 @@ func Netns(t testing.TB) *Namespace {
 }
 
 func (n *Namespace) open(root string) error {
+	// Servers read their files again as somebody else, who has to come that far.
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil {
+		return err
+	}
 	for _, path := range []string{rulesFile} {
 		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, path)), 0o755); err != nil {
 			return err
@@ -86,6 +94,19 @@ func moreSysctls() []string {
 	return []string{
 		"net.ipv4.conf.all.promote_secondaries", "net.ipv6.conf.all.accept_dad", "net.ipv6.conf.default.accept_dad",
 	}
+}
+
+// endServices ends the servers that a test has left: they would outlive it.
+func endServices(h *providers.Host) error {
+	s, err := h.Read(context.Background())
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for d := range schema.Each[*schema.Dnsmasq](s) {
+		errs = append(errs, h.Do(context.Background(), schema.Change{Ref: d.Ref(), Before: d}))
+	}
+	return errors.Join(errs...)
 }
 
 // Inside runs f in the namespace.

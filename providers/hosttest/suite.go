@@ -66,7 +66,7 @@ func groups() map[string][]row {
 	return map[string][]row{
 		"link": linkRows(), "bridge": bridgeRows(), "port": portRows(), "tap": tapRows(), "address": addressRows(), "address6": address6Rows(),
 		"route": routeRows(), "route6": route6Rows(), "rule": ruleRows(), "neighbour": neighbourRows(), "sysctl": sysctlRows(),
-		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(), "xrule": xRuleRows(), "grant": grantRows(),
+		"file": fileRows(), "table": tableRows(), "nftrule": nftRuleRows(), "xrule": xRuleRows(), "grant": grantRows(), "service": serviceRows(),
 	}
 }
 
@@ -205,6 +205,8 @@ func altered(o schema.Object) schema.Object {
 		v.Value += "0"
 	case *schema.File:
 		v.Content += "#\n"
+	case *schema.Dnsmasq:
+		v.Extra = append(v.Extra, "log-queries")
 	case *schema.Table:
 		v.Dormant = !v.Dormant
 	default:

@@ -62,14 +62,14 @@ func (p *Provider) Read(ctx context.Context) ([]schema.Object, error) {
 	if p.processes {
 		owners = p.owners(ctx)
 	}
-	return listeners(found, owners), nil
+	return listeners(found, owners, p.links(found)), nil
 }
 
-func listeners(found []Entry, owners map[uint64]string) []schema.Object {
+func listeners(found []Entry, owners, links map[uint64]string) []schema.Object {
 	byRef := map[schema.Ref]*schema.Listener{}
 	var all []schema.Object
 	for _, s := range found {
-		l := &schema.Listener{Proto: s.Proto, Addr: s.Local.Addr(), Port: s.Local.Port(), Process: owners[s.Inode]}
+		l := &schema.Listener{Proto: s.Proto, Addr: s.Local.Addr(), Port: s.Local.Port(), Process: owners[s.Inode], Device: links[s.Inode]}
 		if old := byRef[l.Ref()]; old != nil {
 			if old.Process == "" {
 				old.Process = l.Process

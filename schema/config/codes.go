@@ -40,7 +40,6 @@ const (
 	codeGuestOutside     Code = "VN725"
 	codeSameAddress      Code = "VN726"
 	codeDHCPRange        Code = "VN727"
-	codeDHCPNotServed    Code = "VN728"
 	codeTwoDefaults      Code = "VN729"
 	codeMAC              Code = "VN730"
 	codeSameMAC          Code = "VN731"
@@ -58,9 +57,15 @@ const (
 	codeEndpoint         Code = "VN744"
 	codeService          Code = "VN745"
 	codeSysctl           Code = "VN746"
+	codeLease            Code = "VN747"
+	codeDHCPOption       Code = "VN748"
+	codeName             Code = "VN749"
 	codeLiveOverlap      Code = "VN750"
 	codeLivePort         Code = "VN751"
 	codeLiveDevice       Code = "VN752"
+	codeUpstream         Code = "VN753"
+	codeSameName         Code = "VN754"
+	codeStray            Code = "VN755"
 )
 
 // Codes lists every code of the language, in order.
@@ -101,7 +106,6 @@ func networkCodes() []CodeInfo {
 		{codeGuestOutside, "Address outside the network", "The guest would not reach its gateway, nor the host the guest.", "Use an address inside the network's subnet, or attach the guest to another network."},
 		{codeSameAddress, "Address used twice", "Two machines with one address answer for each other: connections break now and then, for both.", "Give each its own address."},
 		{codeDHCPRange, "Invalid DHCP range", "The range is two addresses of the subnet, in order, without the gateway.", `Write range = "10.0.0.100-10.0.0.199".`},
-		{codeDHCPNotServed, "DHCP is not served yet", "This version checks the range and lets DHCP through, but runs no server.", "Run a DHCP server on the device (dnsmasq, for example), or set the addresses in the guests."},
 		{codeTwoDefaults, "Two default gateways", "The kernel keeps one default route of a metric; the second would be refused or win by chance.", "Leave gateway to one bridge."},
 		{codeMAC, "Invalid MAC address", "A guest's MAC is six bytes, and its first byte is even: odd ones are for groups.", `Write mac = "52:54:00:12:34:56".`},
 		{codeSameMAC, "MAC address used twice", "A bridge sends the frames of both guests to the one that spoke last.", "Give each interface its own MAC."},
@@ -119,9 +123,15 @@ func networkCodes() []CodeInfo {
 		{codeEndpoint, "Invalid endpoint", "from and to take a network, a guest, a list, an address or prefix, or the words host, outside, any.", "Use one of these."},
 		{codeService, "Invalid service", "tcp and udp take ports, icmp takes true.", "Correct the value; leave all three out for every protocol."},
 		{codeSysctl, "Invalid sysctl", "A kernel setting of the network has a key such as net.core.somaxconn, and one value.", "Correct the key or the value."},
+		{codeLease, "Invalid lease", "A lease is a time of at least two minutes, the shortest that dnsmasq gives, or infinite.", `Write lease = "12h".`},
+		{codeDHCPOption, "Invalid DHCP option", "An option is called as dnsmasq(8) calls it, or by its number, and has the values that RFC 2132 gives it. Those that make up the protocol itself, or follow from the network, cannot be set.", `Write options = { ntp-server = "10.20.0.1" }.`},
+		{codeName, "Invalid domain name", "A domain name is made of parts of up to 63 letters, digits and hyphens with dots between them (RFC 1035, 2.3.1).", "Write it so; name = in a guest block gives the guest another name than the label."},
 		{codeLiveOverlap, "Subnet in use on this host", "The host already has an address or route there, so packets for one would go to the other.", "Choose another subnet, or remove what uses it."},
 		{codeLivePort, "Port in use on this host", "A program of the host serves this port; the forward would take its clients away.", "Forward another port, or stop the program."},
 		{codeLiveDevice, "Device is not a bridge", "A network's device is a bridge, and the host has a link of that name that is something else: it cannot become one.", "Choose another device."},
+		{codeUpstream, "Invalid name server", "upstream lists the name servers that are asked for names of other domains.", `Write upstream = ["9.9.9.9"], "host" for the host's own, or [] for none.`},
+		{codeSameName, "Name used twice", "A name of a network leads to one guest.", "Give one of the two another name."},
+		{codeStray, "Address in the range, but not kept", "DHCP keeps addresses by MAC. It may give one that lies in its range and belongs to no MAC to somebody else; it pings before it does, which a guest that is off does not answer.", "Add mac to the guest, or use an address beside the range."},
 	}
 }
 

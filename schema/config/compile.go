@@ -15,15 +15,19 @@ type compiler struct {
 	d *schema.Desired
 	// endpoints of networks and guests, made once.
 	endpoints map[string]schema.Endpoint
+	guestsOf  map[*network][]*guest
 }
 
 // compile makes the Desired.
 func (l *loader) compile() *schema.Desired {
-	c := &compiler{loader: l, endpoints: map[string]schema.Endpoint{}, d: &schema.Desired{
+	c := &compiler{loader: l, endpoints: map[string]schema.Endpoint{}, guestsOf: map[*network][]*guest{}, d: &schema.Desired{
 		State: schema.NewState(), Settings: l.settings, Files: l.names,
 		Origins: map[schema.Ref]schema.Origin{}, Blocks: map[string]schema.Origin{}, Addresses: map[schema.Ref]string{},
 	}}
 	c.blocks()
+	for _, g := range l.guests {
+		c.guestsOf[g.network] = append(c.guestsOf[g.network], g)
+	}
 	for _, n := range l.networks {
 		c.network(n)
 	}
@@ -73,7 +77,7 @@ func (c *compiler) putLink(link *schema.Link, address string, at where) {
 
 func (c *compiler) network(n *network) {
 	out := schema.Network{
-		Address: n.address(), Mode: n.mode, Device: n.device.v, Uplink: n.uplink.v, Isolate: n.isolate.v, MTU: n.mtu.v, DHCP: n.dhcp,
+		Address: n.address(), Mode: n.mode, Device: n.device.v, Uplink: n.uplink.v, Isolate: n.isolate.v, MTU: n.mtu.v,
 	}
 	for _, s := range n.subnets {
 		if !slices.Contains(out.Subnets, s.v) {
@@ -86,6 +90,10 @@ func (c *compiler) network(n *network) {
 	for _, p := range n.ports {
 		out.Ports = append(out.Ports, p.v)
 	}
+	server := c.server(n)
+	if server != nil {
+		out.DHCP, out.DNS = server.DHCP, server.DNS
+	}
 	c.d.Networks = append(c.d.Networks, out)
 	c.bridge(n)
 	for _, h := range n.hosts {
@@ -93,6 +101,9 @@ func (c *compiler) network(n *network) {
 	}
 	for _, r := range n.routers {
 		c.defaultRoute(n, r)
+	}
+	if server != nil {
+		c.put(server, n.address(), n.served.at)
 	}
 	for _, p := range n.ports {
 		c.putLink(&schema.Link{Name: p.v, Master: new(n.device.v), Up: new(true)}, n.address(), p.at)

@@ -28,8 +28,8 @@ func specs() []blockSpec {
 		{kind: "variable", label: true, attrs: []string{"type", "default", "description"}, example: `variable "uplink" { … }`},
 		{kind: "locals", example: `locals { … }`},
 		{kind: "bridge", label: true, attrs: []string{"device", "ports", "addresses", "gateway", "gateway6", "mtu", "stp"}, example: `bridge "lan" { … }`, decode: (*loader).decodeBridge, referred: true},
-		{kind: "nat", label: true, attrs: []string{"device", "subnet", "subnet6", "gateway", "gateway6", "uplink", "mtu"}, nested: []string{"dhcp"}, example: `nat "lab" { … }`, decode: (*loader).decodeNAT, referred: true},
-		{kind: "host_only", label: true, attrs: []string{"device", "subnet", "subnet6", "gateway", "gateway6", "mtu", "isolate"}, nested: []string{"dhcp"}, example: `host_only "build" { … }`, decode: (*loader).decodeHostOnly, referred: true},
+		{kind: "nat", label: true, attrs: []string{"device", "subnet", "subnet6", "gateway", "gateway6", "uplink", "mtu"}, nested: []string{"dhcp", "dns"}, example: `nat "lab" { … }`, decode: (*loader).decodeNAT, referred: true},
+		{kind: "host_only", label: true, attrs: []string{"device", "subnet", "subnet6", "gateway", "gateway6", "mtu", "isolate"}, nested: []string{"dhcp", "dns"}, example: `host_only "build" { … }`, decode: (*loader).decodeHostOnly, referred: true},
 		{kind: "guest", label: true, attrs: []string{"name", "network", "mac", "address", "address6", "device"}, example: `guest "db1" { … }`, decode: (*loader).decodeGuest, referred: true},
 		{kind: "forward", label: true, attrs: []string{"tcp", "udp", "to", "to_port"}, example: `forward "ssh" { … }`, decode: (*loader).decodeForward},
 		{kind: "firewall", label: true, nested: []string{"allow", "deny"}, example: `firewall "lab" { … }`, decode: (*loader).decodeFirewall},
@@ -42,8 +42,11 @@ func specs() []blockSpec {
 
 // nestedAttrs are the attributes of the blocks inside blocks.
 func nestedAttrs(kind string) []string {
-	if kind == "dhcp" {
-		return []string{"range"}
+	switch kind {
+	case "dhcp":
+		return []string{"range", "lease", "options"}
+	case "dns":
+		return []string{"domain", "upstream", "records", "host"}
 	}
 	return []string{"from", "to", "tcp", "udp", "icmp"}
 }
@@ -234,8 +237,8 @@ func (l *loader) checkNested(b *hclsyntax.Block, s *blockSpec) {
 		for _, deep := range n.Body.Blocks {
 			l.fail(codeUnknownBlock, where{rng: &deep.TypeRange, in: b}, "A block of type %s holds no blocks.", n.Type)
 		}
-		if first := seen[n.Type]; first != nil && n.Type == "dhcp" {
-			l.fail(codeDuplicateBlock, where{rng: &n.TypeRange, in: b}, "The network has a dhcp block already, at line %d.", first.TypeRange.Start.Line)
+		if first := seen[n.Type]; first != nil && (n.Type == "dhcp" || n.Type == "dns") {
+			l.fail(codeDuplicateBlock, where{rng: &n.TypeRange, in: b}, "The network has a %s block already, at line %d.", n.Type, first.TypeRange.Start.Line)
 		}
 		seen[n.Type] = n
 	}

@@ -93,6 +93,11 @@ func (c *compiler) implied(n *schema.Network) []schema.Goal {
 		add(true, fresh, everyone, dhcp, "guests of "+n.Address+" that have no address ask the host for one")
 		add(true, self, host, dhcp, "guests of "+n.Address+" ask the host for addresses")
 	}
+	if n.DNS != nil {
+		for _, proto := range []string{"udp", "tcp"} { // by TCP where an answer is too long (RFC 7766)
+			add(true, self, host, schema.Service{Proto: proto, Ports: []schema.PortRange{{First: 53, Last: 53}}}, "guests of "+n.Address+" ask the host for names by "+proto)
+		}
+	}
 	if n.Mode == "nat" {
 		add(true, self, outside, schema.Service{}, "guests of "+n.Address+" reach the outside")
 	} else {

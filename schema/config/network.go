@@ -7,8 +7,6 @@ import (
 	"strings"
 
 	"github.com/zclconf/go-cty/cty"
-
-	"github.com/vmnet/vmnet/schema"
 )
 
 // network is a decoded bridge, nat or host_only block.
@@ -28,7 +26,7 @@ type network struct {
 	mtu      field[uint32]
 	stp      field[bool]
 	isolate  field[bool]
-	dhcp     *schema.DHCP
+	served   served
 	mac      string // of the bridge; "" leaves it to the ports
 }
 
@@ -190,7 +188,7 @@ func (l *loader) routedNetwork(n *network) {
 	}
 	l.addSubnet(n, first, "gateway")
 	l.addSubnet(n, second, "gateway6")
-	l.readDHCP(n)
+	l.readServed(n)
 }
 
 // addSubnet takes a subnet in, with the host's address in it: its gateway attribute, or else its first address.

@@ -21,6 +21,7 @@ func (l *loader) validate() {
 	l.checkDefaultRoutes()
 	l.checkForwardPorts()
 	l.checkSysctls()
+	l.checkServed()
 }
 
 // netSubnet is one subnet of one network.
