@@ -15,6 +15,7 @@ import (
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/providers"
+	"github.com/vmnet/vmnet/providers/hosttest"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/config"
@@ -42,12 +43,21 @@ func on(t *testing.T, spec world.Spec, fn func(b *bed)) {
 		}
 		defer w.Close()
 		b := &bed{T: t, World: w, root: t.TempDir(), run: t.TempDir()}
+		// Servers read their files again as somebody else, who has to come that far.
+		if err := os.Chmod(filepath.Dir(b.root), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		h, err := providers.Open(providers.Options{FileRoot: b.root})
 		if err != nil {
 			t.Fatalf("open host: %v", err)
 		}
 		defer h.Close()
 		b.host = h
+		defer func() {
+			if err := hosttest.EndServices(h); err != nil {
+				t.Errorf("end services: %v", err)
+			}
+		}()
 		fn(b)
 	})
 }

@@ -34,10 +34,28 @@ func (s *server) makeDirs() error {
 				return err
 			}
 		}
-		if dir == s.top || len(dir) < len(s.top) {
-			return nil
+		if dir == s.top {
+			break
 		}
 	}
+	return s.reachable()
+}
+
+// reachable tells whether the server's user can come to its files from /.
+func (s *server) reachable() error {
+	if userArgs()[0] == "--user=" {
+		return nil
+	}
+	for dir := s.top; dir != "/"; dir = filepath.Dir(dir) {
+		info, err := os.Stat(dir)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("%s (mode %v) is closed to the user that dnsmasq runs as: %w", dir, info.Mode().Perm(), fs.ErrPermission)
+		}
+	}
+	return nil
 }
 
 // write puts the files in place, each as a whole.

@@ -39,7 +39,7 @@ func Netns(t testing.TB) *Namespace {
 			for f := range n.work {
 				f()
 			}
-			if err := endServices(n.host); err != nil {
+			if err := EndServices(n.host); err != nil {
 				t.Errorf("end services: %v", err)
 			}
 			if err := n.host.Close(); err != nil {
@@ -96,8 +96,8 @@ func moreSysctls() []string {
 	}
 }
 
-// endServices ends the servers that a test has left: they would outlive it.
-func endServices(h *providers.Host) error {
+// EndServices ends the servers that a test has left: they would outlive it.
+func EndServices(h *providers.Host) error {
 	s, err := h.Read(context.Background())
 	if err != nil {
 		return err
