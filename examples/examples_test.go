@@ -21,6 +21,7 @@ import (
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 	"github.com/vmnet/vmnet/plan"
 	"github.com/vmnet/vmnet/providers"
+	"github.com/vmnet/vmnet/providers/hosttest"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
 	"github.com/vmnet/vmnet/schema/config"
@@ -103,7 +104,11 @@ func newHost(t *testing.T, name string) *host {
 			}
 		}
 	}
-	if h.live, err = providers.Open(providers.Options{FileRoot: t.TempDir()}); err != nil {
+	root := t.TempDir()
+	if err := os.Chmod(filepath.Dir(root), 0o755); err != nil { // servers read their files again as somebody else
+		t.Fatal(err)
+	}
+	if h.live, err = providers.Open(providers.Options{FileRoot: root}); err != nil {
 		t.Fatal(err)
 	}
 	return h
@@ -111,6 +116,9 @@ func newHost(t *testing.T, name string) *host {
 
 // Close closes the providers and the world.
 func (h *host) Close() error {
+	if err := hosttest.EndServices(h.live); err != nil {
+		h.Errorf("end services: %v", err)
+	}
 	if err := h.live.Close(); err != nil {
 		h.Errorf("close host: %v", err)
 	}
@@ -127,6 +135,10 @@ func (h *host) guest(g schema.Guest) world.Guest {
 				out.Addrs = append(out.Addrs, netip.PrefixFrom(ip, s.Bits()))
 			}
 		}
+	}
+	if n.DHCP != nil { // it asks for everything
+		out.Addrs = nil
+		return out
 	}
 	out.Gateways = n.Gateways
 	if n.Mode == "bridge" {
@@ -229,7 +241,11 @@ func (h *host) serve() {
 		machines = append(machines, h.Guest(g.Name))
 	}
 	for _, m := range machines {
-		if err := m.Serve(22, 53, 80, 443, 5432); err != nil {
+		ports := []uint16{22, 53, 80, 443, 5432}
+		if m == h.Host() && len(h.desired.State.Refs(schema.KindService)) > 0 {
+			ports = slices.DeleteFunc(ports, func(p uint16) bool { return p == 53 }) // vmnet serves it
+		}
+		if err := m.Serve(ports...); err != nil {
 			h.Fatal(err)
 		}
 	}

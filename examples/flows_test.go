@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"slices"
 	"testing"
 	"time"
 
@@ -54,6 +55,44 @@ func TestBridge(t *testing.T) {
 			{db, "icmp", "192.0.2.1", "lan"},
 		}
 	})
+}
+
+func TestDHCP(t *testing.T) {
+	example(t, "dhcp", nil, func(h *host) []flow {
+		web, runner, builder := h.Guest("web"), h.Guest("runner"), h.Guest("builder")
+		h.leased(web, "10.20.0.11", "10.20.0.11")
+		at := h.leased(runner, "10.20.0.100", "10.20.0.199")
+		h.leased(builder, "10.30.0.100", "10.30.0.199")
+		for name, want := range map[string]string{
+			"web.lab.internal": "10.20.0.11", "git.lab.internal": "10.20.0.11", "nas.lab.internal": "10.20.0.5", "runner.lab.internal": at.String(),
+		} {
+			got, err := web.Within(5*time.Second).Resolve(netip.MustParseAddr("10.20.0.1"), name)
+			if err != nil || !slices.Contains(got, netip.MustParseAddr(want)) {
+				t.Errorf("%s is %v, %v, want %s", name, got, err, want)
+			}
+		}
+		return []flow{
+			{web, "tcp", "203.0.113.10:443", "lan"},
+			{runner, "icmp", "203.0.113.10", "lan"},
+			{runner, "tcp", "10.20.0.11:80", "web"},
+			{builder, "icmp", "10.30.0.1", "host"},
+			{builder, "tcp", "203.0.113.10:443", ""},
+		}
+	})
+}
+
+// leased lets a guest ask for an address, which must lie between two, and set it.
+func (h *host) leased(guest *world.Node, first, last string) netip.Addr {
+	h.Helper()
+	l, err := guest.Within(5 * time.Second).DHCP(world.DHCPClient{})
+	if err != nil || l.IP.Less(netip.MustParseAddr(first)) || netip.MustParseAddr(last).Less(l.IP) {
+		h.Fatalf("%s got %v, %v, want an address from %s to %s", guest.Name, l.IP, err, first, last)
+	}
+	gateway, _ := netip.AddrFromSlice(l.Options[3])
+	if err := guest.Configure(netip.PrefixFrom(l.IP, 24), gateway); err != nil {
+		h.Fatal(err)
+	}
+	return l.IP
 }
 
 func TestHostOnly(t *testing.T) {

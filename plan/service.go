@@ -28,7 +28,7 @@ func (r *resolved) serviceFinding(f *Finding, d *draft, want *schema.Dnsmasq) {
 	does := served(want)
 	if live == nil {
 		f.Code, f.Title = "VN501", fmt.Sprintf("nothing serves %s to %s", does, d.address)
-		f.Detail = fmt.Sprintf("No dnsmasq of vmnet's runs on %s.", want.Device)
+		f.Detail = fmt.Sprintf("no dnsmasq of vmnet's runs on %s", want.Device)
 		return
 	}
 	for _, x := range schema.Compare(live, want) {

@@ -83,19 +83,14 @@ func (b *bed) gives(guest string, c world.DHCPClient) world.DHCPLease {
 // configures gives a guest the address of its lease, as its client would.
 func (b *bed) configures(guest string, l world.DHCPLease) {
 	b.Helper()
-	b.inGuest(guest, fmt.Sprintf("ip address add %s/24 dev eth0; ip route add default via %s", l.IP, ip4(l.Options[3])))
+	if err := b.Guest(guest).Configure(netip.PrefixFrom(l.IP, 24), ip4(l.Options[3])); err != nil {
+		b.Fatal(err)
+	}
 }
 
 func ip4(b []byte) netip.Addr {
 	a, _ := netip.AddrFromSlice(b)
 	return a
-}
-
-// inGuest runs a command in a guest's network namespace.
-func (b *bed) inGuest(guest, line string) {
-	b.Helper()
-	path := fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), b.Guest(guest).FD())
-	b.sh(fmt.Sprintf("nsenter --net=%s sh -ec '%s'", path, line))
 }
 
 func (b *bed) resolves(from *world.Node, server, name, want string) {

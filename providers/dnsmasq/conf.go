@@ -20,6 +20,19 @@ const (
 	notice = "# written by vmnet: what is changed here by hand is taken back by the next apply"
 )
 
+// inNamespace begins the line that says where a server belongs (namespaces(7)).
+const inNamespace = "# of the network namespace "
+
+// elsewhere tells whether files are of a server in another network namespace.
+func (l place) elsewhere(t texts) bool {
+	for _, line := range split(t.conf) {
+		if ns, ok := strings.CutPrefix(line, inNamespace); ok {
+			return ns != l.namespace && ns != "" && l.namespace != ""
+		}
+	}
+	return false
+}
+
 // Words in front of what somebody else did to the files: a line of a file other than the configuration, a line that is missing.
 const (
 	inReservations = "reservations: "
@@ -78,7 +91,7 @@ func lines(all []string) string {
 // confLines are the configuration itself, without what is somebody else's.
 func confLines(l place, d *schema.Dnsmasq) []string {
 	out := []string{
-		header + d.Address, notice,
+		header + d.Address, notice, inNamespace + l.namespace,
 		"interface=" + d.Device, "except-interface=lo", "bind-dynamic", "no-hosts", "domain-needed", "bogus-priv",
 	}
 	for _, a := range d.Listen {

@@ -34,11 +34,15 @@ type place struct {
 	device string
 	dir    string // of its configuration
 	leases string
+	// namespace is the network namespace that it is for: the directory is the same for all.
+	namespace string
 }
 
 func (p *Provider) place(device string) place {
+	namespace, _ := os.Readlink("/proc/thread-self/ns/net") // "" says nothing, and fits every server
 	return place{
 		device: device, dir: filepath.Join(p.root, runDir, device), leases: filepath.Join(p.root, stateDir, device+".leases"),
+		namespace: namespace,
 	}
 }
 
@@ -86,6 +90,9 @@ func (p *Provider) read(l place, look *look) (*schema.Dnsmasq, error) {
 	}
 	if err != nil {
 		return nil, err
+	}
+	if l.elsewhere(t) {
+		return nil, nil
 	}
 	d := parse(l, t)
 	d.State, d.Facts = schema.ServiceStopped, &schema.DnsmasqFacts{Config: l.conf()}
@@ -162,6 +169,9 @@ func (p *Provider) change(ctx context.Context, c schema.Change) error {
 		return fmt.Errorf("there is no link %s: %w", device, fs.ErrNotExist)
 	}
 	if live == nil {
+		if t, err := s.read(); err == nil && s.elsewhere(t) {
+			return fmt.Errorf("%s is of a server in another network namespace: %w", s.dir, fs.ErrExist)
+		}
 		return s.create(ctx, after)
 	}
 	return s.update(ctx, live, after)

@@ -65,6 +65,15 @@ func (n *Node) Route(to netip.Prefix, via netip.Addr) error {
 	return n.Do(func() error { return route(to, via) })
 }
 
+// Configure gives a guest's eth0 an address, and a default route where the gateway is valid.
+func (n *Node) Configure(p netip.Prefix, gateway netip.Addr) error {
+	g := Guest{Addrs: []netip.Prefix{p}}
+	if gateway.IsValid() {
+		g.Gateways = []netip.Addr{gateway}
+	}
+	return n.Do(func() error { return configure(g) })
+}
+
 func (n *Node) close() error {
 	n.servers.mu.Lock()
 	defer n.servers.mu.Unlock()
