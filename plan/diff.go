@@ -275,6 +275,10 @@ func (b *differ) unwanted(o schema.Object) {
 	}
 	d := newDraft(o, nil)
 	d.because, d.codes = "it is ours and no longer in the file", []string{"VN309"}
+	if s, ok := o.(*schema.Dnsmasq); ok {
+		d.address = s.Address
+		d.risk, d.hurts = RiskDrop, fmt.Sprintf("guests on %s get no %s any more, and its leases are forgotten", s.Device, served(s))
+	}
 	if isLink {
 		d.address = blockOf(l)
 		d.risk, d.hurts = RiskDrop, fmt.Sprintf("whoever is still attached to %s loses it", l.Name)

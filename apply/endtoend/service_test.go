@@ -219,6 +219,7 @@ func TestServerDrift(t *testing.T) {
 		{"the bridge made anew", "VN509", func(b *bed, _ *schema.Dnsmasq) {
 			b.sh("ip link del virbr-lab; ip link add virbr-lab address 02:00:00:00:00:77 type bridge; ip link set virbr-lab alias vmnet:nat.lab up")
 		}},
+		{"the bridge deleted", "VN509", func(b *bed, _ *schema.Dnsmasq) { b.sh("ip link del virbr-lab") }},
 	}
 	for _, drift := range drifts {
 		t.Run(drift.name, func(t *testing.T) {

@@ -85,7 +85,7 @@ func identify(pid int) *identity {
 		return nil
 	}
 	p := &identity{process: process{pid: pid}}
-	for _, arg := range strings.Split(string(b), "\x00") {
+	for arg := range strings.SplitSeq(string(b), "\x00") {
 		if v, ok := strings.CutPrefix(arg, confFlag); ok {
 			p.conf = v
 		}

@@ -38,6 +38,9 @@ func (s *server) start(ctx context.Context, t texts) error {
 	if err == nil {
 		return nil
 	}
+	if _, missing := program.Find("dnsmasq"); missing != nil {
+		return fmt.Errorf("dnsmasq is not installed (Debian and Ubuntu: apt install dnsmasq-base): %w", missing)
+	}
 	if said, ok := errors.AsType[*program.Error](err); ok && strings.Contains(said.Said, "Address already in use") {
 		return fmt.Errorf("%s: %w", strings.TrimPrefix(strings.TrimSpace(said.Said), "dnsmasq: "), unix.EADDRINUSE)
 	}

@@ -44,16 +44,20 @@ func serviceRows() []row {
 		{name: "start one twice", given: served, do: func(*schema.State) schema.Change {
 			return schema.Change{Ref: server().Ref(), After: server()}
 		}, fails: fs.ErrExist},
-		{name: "start one whose port is taken", given: with(served,
-			create(&schema.Link{Name: "br1", Type: "bridge"}), up("br1"), create(address("br1", "10.20.0.1/24"))),
+		{
+			name: "start one whose port is taken", given: with(served,
+				create(&schema.Link{Name: "br1", Type: "bridge"}), up("br1"), create(address("br1", "10.20.0.1/24"))),
 			do:    create(server(func(d *schema.Dnsmasq) { d.Device = "br1" })),
-			fails: syscall.EADDRINUSE},
-		{name: "two at once", given: with(served,
-			create(&schema.Link{Name: "br1", Type: "bridge"}), up("br1"), create(address("br1", "10.20.1.1/24"))),
+			fails: syscall.EADDRINUSE,
+		},
+		{
+			name: "two at once", given: with(served,
+				create(&schema.Link{Name: "br1", Type: "bridge"}), up("br1"), create(address("br1", "10.20.1.1/24"))),
 			do: create(server(func(d *schema.Dnsmasq) {
 				d.Device, d.Listen = "br1", []netip.Addr{ip("10.20.1.1")}
 				d.DHCP.First, d.DHCP.Last = ip("10.20.1.100"), ip("10.20.1.199")
-			}))},
+			})),
+		},
 		{name: "another range", given: served, do: set(server(func(d *schema.Dnsmasq) { d.DHCP.Last = ip("10.20.0.150") }))},
 		{name: "no more reservations and names", given: served, do: set(server(func(d *schema.Dnsmasq) { d.Reservations, d.DNS.Records = nil, nil }))},
 		{name: "no DHCP any more", given: served, do: set(server(func(d *schema.Dnsmasq) { d.DHCP, d.Reservations = nil, nil }))},

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -268,7 +269,7 @@ func (n *network) dhcp(dns *schema.DNS) *schema.DHCP {
 	set(optionRouter, gateway)
 	set(optionDNS, dnsServer)
 	if n.mtu.ok() {
-		set(optionMTU, fmt.Sprint(n.mtu.v))
+		set(optionMTU, strconv.FormatUint(uint64(n.mtu.v), 10))
 	}
 	return &d
 }

@@ -45,7 +45,7 @@ func (l *loader) addUpstream(n *network, d *schema.DNS, f field[string]) {
 		a, why := parseAddr(s)
 		switch {
 		case why != "":
-			return a, fmt.Sprintf("upstream takes addresses of name servers, or \"host\" for those that the host asks. %s", why)
+			return a, "upstream takes addresses of name servers, or \"host\" for those that the host asks. " + why
 		case a.IsUnspecified() || a.IsMulticast():
 			return a, fmt.Sprintf("%s is not the address of a name server.", a)
 		}
@@ -106,7 +106,7 @@ func readRecord(d *schema.DNS, name string, v cty.Value, several bool) (schema.D
 	r := schema.DNSRecord{Name: d.Qualified(name)}
 	if a, err := netip.ParseAddr(s); err == nil {
 		if a.IsUnspecified() || a.IsMulticast() || a.Zone() != "" {
-			return r, fmt.Sprintf("%s is not an address that a name can have.", s)
+			return r, s + " is not an address that a name can have."
 		}
 		r.IP = a.Unmap()
 		return r, ""
