@@ -49,6 +49,9 @@ type DHCP struct {
 	Lease uint32 `json:"lease"`
 	// Options are sent beside what dnsmasq fills in by itself (netmask, broadcast, lease times), sorted by code.
 	Options []DHCPOption `json:"options,omitempty"`
+	// Checksums sends answers with whole UDP checksums, for clients that read packets as they are on the wire: the kernel then computes
+	// all checksums of what this host sends by the bridge, and cuts large segments itself.
+	Checksums bool `json:"checksums,omitempty"`
 }
 
 // LeaseInfinite is a lease without an end (RFC 2131, 3.3).
@@ -126,8 +129,6 @@ type DNS struct {
 	Upstream     []netip.Addr `json:"upstream,omitempty"`
 	// Records are names with their addresses, and other names for them, sorted.
 	Records []DNSRecord `json:"records,omitempty"`
-	// Host makes the host ask it for names of Domain.
-	Host bool `json:"host,omitempty"`
 }
 
 // Qualified is a name with the domain behind it, when it has no dot of its own.
@@ -220,7 +221,7 @@ func (d *Dnsmasq) attributes() [][2]string {
 	} else {
 		a = append(a, [2]string{"dhcp.range", ""}, [2]string{"dhcp.lease", ""})
 	}
-	a = append(a, [2]string{"dhcp.options", joined(h.Options)}, [2]string{"reservations", joined(d.Reservations)})
+	a = append(a, [2]string{"dhcp.options", joined(h.Options)}, [2]string{"dhcp.checksums", map[bool]string{true: "yes"}[h.Checksums]}, [2]string{"reservations", joined(d.Reservations)})
 	var n DNS
 	serves := ""
 	if d.DNS != nil {
@@ -231,7 +232,7 @@ func (d *Dnsmasq) attributes() [][2]string {
 		upstream = strings.TrimSpace("the host's " + upstream)
 	}
 	return append(a, [2]string{"dns", serves}, [2]string{"dns.domain", n.Domain}, [2]string{"dns.upstream", upstream},
-		[2]string{"dns.records", joined(n.Records)}, [2]string{"dns.host", map[bool]string{true: "yes"}[n.Host]},
+		[2]string{"dns.records", joined(n.Records)},
 		[2]string{"extra", strings.Join(d.Extra, "; ")}, [2]string{"state", d.State})
 }
 

@@ -32,7 +32,6 @@ func TestDnsmasqIsComparedAsAWhole(t *testing.T) {
 		{func(d *schema.Dnsmasq) { d.DHCP.Options = nil }, "dhcp.options 26=1450 -> (none)"},
 		{func(d *schema.Dnsmasq) { d.DHCP.Lease = schema.LeaseInfinite }, "dhcp.lease 3600s -> infinite"},
 		{func(d *schema.Dnsmasq) { d.DNS.HostUpstream = false }, "dns.upstream the host's 192.0.2.53 -> 192.0.2.53"},
-		{func(d *schema.Dnsmasq) { d.DNS.Host = true }, "dns.host (none) -> yes"},
 		{func(d *schema.Dnsmasq) { d.State = schema.ServiceStopped }, "state running -> stopped"},
 		{func(d *schema.Dnsmasq) { d.Extra = []string{"log-queries"} }, "extra (none) -> log-queries"},
 	}

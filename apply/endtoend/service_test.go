@@ -285,6 +285,31 @@ func TestServerReload(t *testing.T) {
 	})
 }
 
+// TestServerChecksums: a client that reads packets as they are on the wire sees half a checksum, unless the file asks for whole ones; so
+// it is by a port that leaves nothing to hardware, too.
+func TestServerChecksums(t *testing.T) {
+	on(t, bareGuests(), func(b *bed) {
+		b.apply(servedLab)
+		if l := b.gives("db1", world.DHCPClient{}); l.Checksum {
+			b.Log("this kernel fills checksums in by itself")
+		}
+		whole := strings.Replace(servedLab, "options = {", "checksums = true\n    options = {", 1)
+		b.apply(whole)
+		if l := b.gives("db1", world.DHCPClient{}); !l.Checksum {
+			b.Error("the answers have wrong checksums")
+		}
+		b.sh("ip link del virbr-lab")
+		b.apply(whole)
+		if l := b.gives("db1", world.DHCPClient{}); !l.Checksum {
+			b.Error("the answers on a bridge that was made anew have wrong checksums")
+		}
+		b.apply(servedLab)
+		if l := b.gives("web1", world.DHCPClient{}); l.Checksum {
+			b.Log("this kernel fills checksums in by itself")
+		}
+	})
+}
+
 // TestServerUndo lets every step of a change fail: the host, its servers and their leases are as before.
 func TestServerUndo(t *testing.T) {
 	on(t, bareGuests(), func(b *bed) {

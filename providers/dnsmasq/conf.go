@@ -120,17 +120,14 @@ func dnsLines(l place, d *schema.DNS) []string {
 			out = append(out, "cname="+r.Name+","+r.Target)
 		}
 	}
-	if d.Host {
-		out = append(out, hostAsks)
-	}
 	return out
 }
 
-// hostAsks remembers that the host is to ask this server.
-const hostAsks = "# the host asks for names of the domain here"
-
 // leaseMax is how many leases there may be, beside the range those of reservations. dnsmasq itself would give a thousand.
 const leaseMax = 1 << 16
+
+// checksums remembers that vmnet lets the kernel compute the checksums of answers.
+const checksums = "# answers have whole checksums"
 
 func dhcpLines(l place, d *schema.Dnsmasq) []string {
 	h := d.DHCP
@@ -144,6 +141,9 @@ func dhcpLines(l place, d *schema.Dnsmasq) []string {
 	out := []string{
 		"dhcp-authoritative", "dhcp-no-override", "dhcp-leasefile=" + l.leases, "dhcp-hostsfile=" + l.reservations(),
 		fmt.Sprintf("dhcp-lease-max=%d", max(leaseMax, h.Size())), fmt.Sprintf("dhcp-range=%s,%s,%s", h.First, h.Last, lease),
+	}
+	if h.Checksums {
+		out = append(out, checksums)
 	}
 	for _, o := range h.Options {
 		s := fmt.Sprintf("dhcp-option=%d", o.Code)
@@ -224,8 +224,6 @@ func parseConf(d *schema.Dnsmasq, line string) {
 		d.Address = strings.TrimPrefix(line, header)
 	case strings.HasPrefix(line, "# listens on "):
 		ip(&d.Listen, strings.TrimPrefix(line, "# listens on "))
-	case line == hostAsks:
-		d.DNS.Host = true
 	case line == "no-resolv":
 		d.DNS.HostUpstream = false
 	case key == "domain":
@@ -238,6 +236,8 @@ func parseConf(d *schema.Dnsmasq, line string) {
 		}
 	case key == "dhcp-range" && (d.DHCP == nil || !d.DHCP.First.IsValid()):
 		parseRange(d, value)
+	case line == checksums && d.DHCP != nil:
+		d.DHCP.Checksums = true
 	case key == "dhcp-option" && d.DHCP != nil:
 		code, value, _ := strings.Cut(value, ",")
 		if n, err := strconv.ParseUint(code, 10, 8); err == nil {

@@ -71,11 +71,11 @@ dhcp-option=119,a.test,b.test
 
 func TestConfigurationReadBack(t *testing.T) {
 	variants := map[string]func(*schema.Dnsmasq){
-		"everything":   func(*schema.Dnsmasq) {},
-		"no names":     func(d *schema.Dnsmasq) { d.DNS = nil },
-		"names only":   func(d *schema.Dnsmasq) { d.DHCP, d.Reservations = nil, nil },
-		"alone":        func(d *schema.Dnsmasq) { d.DNS = &schema.DNS{} },
-		"for the host": func(d *schema.Dnsmasq) { d.DNS.Host = true },
+		"everything": func(*schema.Dnsmasq) {},
+		"no names":   func(d *schema.Dnsmasq) { d.DNS = nil },
+		"names only": func(d *schema.Dnsmasq) { d.DHCP, d.Reservations = nil, nil },
+		"checksums":  func(d *schema.Dnsmasq) { d.DHCP.Checksums = true },
+		"alone":      func(d *schema.Dnsmasq) { d.DNS = &schema.DNS{} },
 		"somebody else's words": func(d *schema.Dnsmasq) {
 			d.Extra = []string{"log-queries", "names: # hand", "reservations: 52:54:00:00:00:09,ignore", "without: bind-dynamic", "dhcp-range=10.20.0.210,10.20.0.220,1h"}
 		},

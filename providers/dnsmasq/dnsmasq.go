@@ -95,6 +95,10 @@ func (p *Provider) read(l place, look *look) (*schema.Dnsmasq, error) {
 		return nil, nil
 	}
 	d := parse(l, t)
+	if d.DHCP != nil && d.DHCP.Checksums {
+		left, err := leavesChecksums(l.device)
+		d.DHCP.Checksums = err == nil && !left
+	}
 	d.State, d.Facts = schema.ServiceStopped, &schema.DnsmasqFacts{Config: l.conf()}
 	proc, last := look.process(l)
 	d.Facts.LastPID = last
@@ -163,7 +167,7 @@ func (p *Provider) change(ctx context.Context, c schema.Change) error {
 	case after != nil && after.Device != device:
 		return fmt.Errorf("the change is about %s", after.Device)
 	case after == nil:
-		return s.remove(ctx, before.Facts != nil)
+		return errors.Join(s.remove(ctx, before.Facts != nil), s.checksums(live, nil))
 	}
 	if !linkThere(device) {
 		return fmt.Errorf("there is no link %s: %w", device, fs.ErrNotExist)
@@ -172,9 +176,24 @@ func (p *Provider) change(ctx context.Context, c schema.Change) error {
 		if t, err := s.read(); err == nil && s.elsewhere(t) {
 			return fmt.Errorf("%s is of a server in another network namespace: %w", s.dir, fs.ErrExist)
 		}
-		return s.create(ctx, after)
+		err = s.create(ctx, after)
+	} else {
+		err = s.update(ctx, live, after)
 	}
-	return s.update(ctx, live, after)
+	if err != nil {
+		return err
+	}
+	return s.checksums(live, after)
+}
+
+// checksums lets the kernel compute the checksums of answers, or leaves them to the hardware again where vmnet had changed that.
+func (s *server) checksums(live, after *schema.Dnsmasq) error {
+	had := live != nil && live.DHCP != nil && live.DHCP.Checksums
+	want := after != nil && after.DHCP != nil && after.DHCP.Checksums
+	if had == want || !want && !linkThere(s.device) {
+		return nil
+	}
+	return leaveChecksums(s.device, !want)
 }
 
 // server is a server under change.

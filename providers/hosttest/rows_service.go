@@ -64,6 +64,7 @@ func serviceRows() []row {
 		{name: "with words of somebody else", given: served, do: set(server(func(d *schema.Dnsmasq) {
 			d.Extra = []string{"log-queries", "names: # by hand", "reservations: 52:54:00:00:00:0a,ignore", "without: bogus-priv"}
 		}))},
+		{name: "whole checksums", given: served, do: set(server(func(d *schema.Dnsmasq) { d.DHCP.Checksums = true }))},
 		{name: "end one and keep it", given: served, do: set(server(stopped))},
 		{name: "start one again", given: with(served, set(server(stopped))), do: set(server())},
 		{name: "end one for good", given: served, do: remove(server())},

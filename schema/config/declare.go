@@ -44,9 +44,9 @@ func specs() []blockSpec {
 func nestedAttrs(kind string) []string {
 	switch kind {
 	case "dhcp":
-		return []string{"range", "lease", "options"}
+		return []string{"range", "lease", "options", "checksums"}
 	case "dns":
-		return []string{"domain", "upstream", "records", "host"}
+		return []string{"domain", "upstream", "records"}
 	}
 	return []string{"from", "to", "tcp", "udp", "icmp"}
 }

@@ -67,7 +67,7 @@ func (l *loader) readDHCP(n *network, b *hclsyntax.Block) {
 		n.served.withheld = true
 		return
 	}
-	r.v.Lease, r.v.Options = lease.v, options
+	r.v.Lease, r.v.Options, r.v.Checksums = lease.v, options, l.flag(in, "checksums").v
 	n.served.dhcp = &r.v
 }
 

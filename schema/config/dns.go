@@ -26,11 +26,6 @@ func (l *loader) readDNS(n *network, b *hclsyntax.Block) {
 			l.addUpstream(n, d, f)
 		}
 	}
-	host := l.flag(in, "host")
-	d.Host = host.v
-	if d.Host && domain.status == absent {
-		l.fail(codeName, host.at, "The host asks for names of a domain, and this block has none. Add, for example: domain = \"lab.internal\"")
-	}
 	l.readRecords(n, d, in)
 	n.served.dns = d
 }

@@ -18,7 +18,6 @@ nat "a" {
   dns {
     domain   = "-lab.test"
     upstream = ["dns.example.com", "10.0.0.1", "host"]
-    host     = true
     records = {
       "a_b!"  = "10.0.0.5"
       www     = "db1"
@@ -36,7 +35,7 @@ nat "b" {
     lease = "soon"
     options = "none"
   }
-  dns { host = true }
+  dns { domain = "once.test" }
   dns { domain = "twice.test" }
 }
 

@@ -18,7 +18,6 @@ nat "lab" {
   dns {
     domain   = "lab.test"
     upstream = ["192.0.2.53", "host"]
-    host     = true
     records = {
       www                = "db1"
       git                = ["10.20.0.5", "fd00:20::5"]
