@@ -41,7 +41,6 @@ func New(live *schema.State, desired *schema.Desired, o Options) (*Plan, error) 
 	routersFirst(drafts)
 	r.repaired(drafts, false)
 	r.explain(drafts)
-	r.services()
 	r.repaired(drafts, true)
 	ordered, err := order(drafts)
 	if err != nil {

@@ -117,7 +117,7 @@ func (b *bed) server(device string) *schema.Dnsmasq {
 func TestServedNetwork(t *testing.T) {
 	on(t, bareGuests(), func(b *bed) {
 		p := b.apply(servedLab + servedBuild)
-		b.finding(p, "VN501")
+		b.finding(p, "VN511")
 
 		db, web := b.gives("db1", world.DHCPClient{}), b.gives("web1", world.DHCPClient{Name: "anything"})
 		if db.IP != addr("10.20.0.11") {
@@ -199,27 +199,27 @@ func TestServerDrift(t *testing.T) {
 		name, code string
 		do         func(b *bed, d *schema.Dnsmasq)
 	}{
-		{"killed", "VN502", func(b *bed, d *schema.Dnsmasq) { b.kill(d.Facts.PID) }},
-		{"killed, its pid file too", "VN502", func(b *bed, d *schema.Dnsmasq) {
+		{"killed", "VN512", func(b *bed, d *schema.Dnsmasq) { b.kill(d.Facts.PID) }},
+		{"killed, its pid file too", "VN512", func(b *bed, d *schema.Dnsmasq) {
 			b.kill(d.Facts.PID)
 			b.sh("rm " + filepath.Dir(d.Facts.Config) + "/*.pid")
 		}},
-		{"its pid is another's", "VN502", func(b *bed, d *schema.Dnsmasq) {
+		{"its pid is another's", "VN512", func(b *bed, d *schema.Dnsmasq) {
 			b.kill(d.Facts.PID)
 			b.sh("for f in " + filepath.Dir(d.Facts.Config) + "/*.pid; do echo " + strconv.Itoa(os.Getpid()) + " >$f; done")
 		}},
-		{"edited", "VN503", func(b *bed, d *schema.Dnsmasq) { b.sh("echo dhcp-option=252,x >>" + d.Facts.Config) }},
-		{"a line taken out", "VN503", func(b *bed, d *schema.Dnsmasq) { b.sh("sed -i /bogus-priv/d " + d.Facts.Config) }},
-		{"lines turned round", "VN503", func(b *bed, d *schema.Dnsmasq) {
+		{"edited", "VN513", func(b *bed, d *schema.Dnsmasq) { b.sh("echo dhcp-option=252,x >>" + d.Facts.Config) }},
+		{"a line taken out", "VN513", func(b *bed, d *schema.Dnsmasq) { b.sh("sed -i /bogus-priv/d " + d.Facts.Config) }},
+		{"lines turned round", "VN513", func(b *bed, d *schema.Dnsmasq) {
 			b.sh("tac " + d.Facts.Config + " >x; cat x >" + d.Facts.Config + "; rm x")
 		}},
-		{"a reservation of somebody else", "VN503", func(b *bed, d *schema.Dnsmasq) {
+		{"a reservation of somebody else", "VN513", func(b *bed, d *schema.Dnsmasq) {
 			b.sh("echo 52:54:00:00:00:09,10.20.0.99 >>" + filepath.Dir(d.Facts.Config) + "/reservations")
 		}},
-		{"the bridge made anew", "VN509", func(b *bed, _ *schema.Dnsmasq) {
+		{"the bridge made anew", "VN515", func(b *bed, _ *schema.Dnsmasq) {
 			b.sh("ip link del virbr-lab; ip link add virbr-lab address 02:00:00:00:00:77 type bridge; ip link set virbr-lab alias vmnet:nat.lab up")
 		}},
-		{"the bridge deleted", "VN509", func(b *bed, _ *schema.Dnsmasq) { b.sh("ip link del virbr-lab") }},
+		{"the bridge deleted", "VN515", func(b *bed, _ *schema.Dnsmasq) { b.sh("ip link del virbr-lab") }},
 	}
 	for _, drift := range drifts {
 		t.Run(drift.name, func(t *testing.T) {
@@ -267,9 +267,8 @@ func TestServerReload(t *testing.T) {
 		before := b.server("virbr-lab").Facts.PID
 
 		soft := strings.Replace(servedLab, "00:02\"\n", "00:02\"\n  address = \"10.20.0.12\"\n", 1)
-		p := b.plan(soft)
-		b.finding(p, "VN506") // its lease is for another address
 		b.apply(soft)
+		b.finding(b.plan(soft), "VN504") // its lease is for another address
 		if now := b.server("virbr-lab").Facts.PID; now != before {
 			b.Errorf("a new reservation made process %d of %d", now, before)
 		}
@@ -349,7 +348,7 @@ func TestServerPortTaken(t *testing.T) {
 			b.Fatal(err)
 		}
 		p := b.plan(servedLab)
-		f := b.finding(p, "VN504")
+		f := b.finding(p, "VN514")
 		if !strings.Contains(strings.Join(f.Evidence, " ")+f.Title, "tcp 0.0.0.0:53") {
 			b.Errorf("%s %v does not say where it listens", f.Title, f.Evidence)
 		}
@@ -374,11 +373,11 @@ func TestServerFindings(t *testing.T) {
 		}
 		b.configures("web1", first)
 		b.passes("web1 pings its gateway", b.Guest("web1").Within(3*time.Second).Ping(addr("10.20.0.1")))
-		f := b.finding(b.plan(small), "VN507")
+		f := b.finding(b.plan(small), "VN508")
 		if all := f.Title + strings.Join(f.Evidence, " "); !strings.Contains(all, "52:54:00:00:00:02") || !strings.Contains(all, "52:54:00:00:00:03") {
 			b.Errorf("the clones are not named: %s", all)
 		}
 		b.sh("ip address flush dev virbr-lab; ip address add 192.168.50.1/24 dev virbr-lab")
-		b.finding(b.plan(small), "VN508")
+		b.finding(b.plan(small), "VN506")
 	})
 }

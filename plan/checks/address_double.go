@@ -69,10 +69,9 @@ func (h *Host) ownersOf(n *Network) map[netip.Addr]owned {
 			out[l.IP] = owned{mac: l.MAC, why: "lease: " + l.String()}
 		}
 	}
-	if n.libvirt != nil {
-		for _, r := range n.libvirt.reservations() {
-			out[r.ip] = owned{mac: r.mac, why: fmt.Sprintf("%s reserves %s for %s", n.libvirt.file, r.ip, r.mac)}
-		}
+	kept, from := h.reservations(n)
+	for _, r := range kept {
+		out[r.ip] = owned{mac: r.mac, why: fmt.Sprintf("%s reserves %s for %s", from, r.ip, r.mac)}
 	}
 	if h.Desired != nil && n.Block != "" {
 		for _, g := range h.Desired.Guests {

@@ -38,8 +38,8 @@ func runDHCPRange(h *Host) []Finding {
 			out = append(out, Finding{
 				Severity: Error, Title: n.Label() + " serves addresses of another network", Object: schema.LinkRef(n.Device), Links: []string{n.Device}, Owner: n.Manager,
 				Detail:   "The DHCP server answers nobody whose network it does not find on the bridge.",
-				Evidence: []string{fmt.Sprintf("%s serves %s to %s", n.libvirt.file, r.First, r.Last), fmt.Sprintf("%s has %v", n.Device, n.Hosts)},
-				Cure:     []string{"virsh net-edit " + n.Name + ", then virsh net-destroy and net-start"},
+				Evidence: []string{fmt.Sprintf("%s serves %s to %s", n.definition(), r.First, r.Last), fmt.Sprintf("%s has %v", n.Device, n.Hosts)},
+				Cure:     []string{"a range that fits: " + renumber(n)},
 			})
 		}
 	}

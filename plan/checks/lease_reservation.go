@@ -23,10 +23,8 @@ func leaseReservation() Check {
 func runLeaseReservation(h *Host) []Finding {
 	var out []Finding
 	for _, n := range h.Networks {
-		if n.libvirt == nil {
-			continue
-		}
-		for _, r := range n.libvirt.reservations() {
+		kept, from := h.reservations(n)
+		for _, r := range kept {
 			for l := range schema.Each[*schema.Lease](h.State) {
 				if l.Link != n.Device || l.IP.Is6() != r.ip.Is6() || (l.MAC == r.mac) == (l.IP == r.ip) {
 					continue
@@ -34,7 +32,7 @@ func runLeaseReservation(h *Host) []Finding {
 				out = append(out, Finding{
 					Severity: Warning, Title: fmt.Sprintf("%s is reserved for %s, and leased is %s", r.ip, r.mac, l), Object: l.Ref(), Links: []string{n.Device},
 					Detail:   "The guest keeps what it has until the lease ends.",
-					Evidence: []string{fmt.Sprintf("%s reserves %s for %s", n.libvirt.file, r.ip, r.mac), l.File + " holds " + l.String()},
+					Evidence: []string{fmt.Sprintf("%s reserves %s for %s", from, r.ip, r.mac), l.File + " holds " + l.String()},
 					Cure:     []string{"renew the lease in the guest; or take it out of " + l.File + " while the network is stopped"},
 				})
 			}

@@ -102,6 +102,7 @@ func (h *Host) network(l *schema.Link) *Network {
 		n.Hosts = append(n.Hosts, a.Prefix)
 	}
 	h.manager(n, l)
+	h.ownRange(n)
 	h.sortPorts(n)
 	h.mode(n)
 	h.guests(n)

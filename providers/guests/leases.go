@@ -22,6 +22,7 @@ var leaseFiles = []struct {
 	{"/var/lib/incus/networks/*/dnsmasq.leases", folder},
 	{"/var/lib/lxd/networks/*/dnsmasq.leases", folder},
 	{"/var/snap/lxd/common/lxd/networks/*/dnsmasq.leases", folder},
+	{"/var/lib/vmnet/dnsmasq/*.leases", func(path string) string { return strings.TrimSuffix(filepath.Base(path), ".leases") }},
 	{"/var/lib/NetworkManager/dnsmasq-*.leases", func(path string) string {
 		return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(path), "dnsmasq-"), ".leases")
 	}},
