@@ -26,7 +26,7 @@ func (r *resolved) serviceFinding(f *Finding, d *draft, want *schema.Dnsmasq) {
 	does := served(want)
 	if live == nil {
 		f.Code, f.Title = "VN511", fmt.Sprintf("nothing serves %s to %s", does, d.address)
-		f.Detail = fmt.Sprintf("no dnsmasq of vmnet's runs on %s", want.Device)
+		f.Detail = "no dnsmasq of vmnet's runs on " + want.Device
 		return
 	}
 	for _, x := range schema.Compare(live, want) {
@@ -50,7 +50,7 @@ func (r *resolved) serviceFinding(f *Finding, d *draft, want *schema.Dnsmasq) {
 		d.hurts = ""
 	case facts.Deaf && len(schema.Compare(live, want)) == 0:
 		f.Code, f.Title = "VN515", fmt.Sprintf("the server of %s listens on a link that is gone", d.address)
-		f.Detail = fmt.Sprintf("%s was deleted and made again; a socket that is bound to a link stays with the old one (SO_BINDTODEVICE, socket(7)). Guests ask and are not heard.", want.Device)
+		f.Detail = want.Device + " was deleted and made again; a socket that is bound to a link stays with the old one (SO_BINDTODEVICE, socket(7)). Guests ask and are not heard."
 		f.Evidence = append(f.Evidence, fmt.Sprintf("process %d (%s)", facts.PID, facts.Config))
 	case live.State == schema.ServiceStale:
 		f.Code, f.Title = "VN513", fmt.Sprintf("the server of %s runs with another configuration than its file holds", d.address)

@@ -21,7 +21,8 @@ import (
 // bareGuests is a world with two guests without addresses: they ask for them.
 func bareGuests() world.Spec {
 	return world.Spec{Guests: []world.Guest{
-		{Name: "db1", Device: "vnet0", MAC: "52:54:00:00:00:01"}, {Name: "web1", Device: "vnet1", MAC: "52:54:00:00:00:02"},
+		{Name: "db1", Device: "vnet0", MAC: "52:54:00:00:00:01"},
+		{Name: "web1", Device: "vnet1", MAC: "52:54:00:00:00:02"},
 		{Name: "far", Device: "vnet2", MAC: "52:54:00:00:00:03"},
 	}}
 }
