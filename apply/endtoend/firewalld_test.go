@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/vmnet/vmnet/providers"
+	"github.com/vmnet/vmnet/providers/hosttest"
 	"github.com/vmnet/vmnet/providers/hosttest/neighbour"
 	"github.com/vmnet/vmnet/providers/hosttest/world"
 	"github.com/vmnet/vmnet/schema"
@@ -29,6 +30,11 @@ func beside(t *testing.T, spec world.Spec, names []neighbour.Name, fn func(b *be
 			t.Fatalf("open host: %v", err)
 		}
 		defer h.Close()
+		defer func() {
+			if err := hosttest.EndServices(h); err != nil {
+				t.Errorf("end services: %v", err)
+			}
+		}()
 		fn(&bed{T: t, World: w, host: h, root: "/", run: t.TempDir()})
 	})
 }
