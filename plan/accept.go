@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -61,41 +60,6 @@ func (a accept) rule(t *schema.Table) schema.Rule {
 		r.Text = a.nft(t.Family) + fmt.Sprintf(" comment %q", r.Comment) // as it is read back: by that it is found again
 	}
 	return r
-}
-
-// asked is the accept as packets at its culprit's hook.
-func (a accept) asked(c culprit) trace.Asked {
-	b := trace.Box{V4: a.family() == "ip", V6: a.family() == "ip6", Proto: a.proto, Exact: true}
-	for _, x := range []struct {
-		to   *[]netip.Prefix
-		from netip.Prefix
-	}{{&b.Src, a.src}, {&b.Dst, a.dst}} {
-		if x.from.IsValid() {
-			*x.to = []netip.Prefix{x.from}
-		}
-	}
-	for _, x := range []struct {
-		to   *[]schema.PortRange
-		from schema.PortRange
-	}{{&b.SPort, a.sport}, {&b.DPort, a.dport}} {
-		if x.from.First != 0 {
-			*x.to = []schema.PortRange{x.from}
-		}
-	}
-	if a.in != "" {
-		b.IIF.List = []string{a.in}
-	}
-	if a.out != "" {
-		b.OIF.List = []string{a.out}
-	}
-	hook := c.base.Hook
-	switch {
-	case len(c.base.Devices) > 0:
-		hook += " " + c.base.Devices[0]
-	case c.table.Family == "bridge":
-		hook = "bridge " + hook
-	}
-	return trace.Asked{Hook: hook, Box: b}
 }
 
 func (a accept) family() string {

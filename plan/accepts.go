@@ -155,9 +155,14 @@ func (h *healer) port(name string) string {
 	return name
 }
 
-// tracked tells whether a chain's rules know the connection of a packet: chains of IP behind conntrack's look at it.
+// tracked tells whether a chain's rules know the connection of a packet: those of IP do, but for the ones that are run before
+// conntrack looks at it, where it comes in or is made.
 func tracked(c culprit) bool {
-	return c.table.Family != "bridge" && c.table.Family != "netdev" && c.base.Hook != "ingress" && c.base.Hook != "egress" && c.base.Priority >= prioConntrack
+	switch {
+	case c.table.Family == "bridge", c.table.Family == "netdev", c.base.Hook == "ingress", c.base.Hook == "egress":
+		return false
+	}
+	return c.base.Hook != "prerouting" && c.base.Hook != "output" || c.base.Priority >= prioConntrack
 }
 
 // prioConntrack is NF_IP_PRI_CONNTRACK (include/uapi/linux/netfilter_ipv4.h).

@@ -11,18 +11,34 @@ import (
 	"github.com/vmnet/vmnet/schema"
 )
 
-// opens says what a road lets through beside what the file asks for; "" for nothing. after is over the state it leads to.
-func (h *healer) opens(r road, after *trace.Walker) string {
-	opened, err := trace.Opened(h.over(), after, slices.Concat(h.asked(), r.answers))
+// opens says what a state lets through that the one at hand does not, and the file does not ask for; "" for nothing.
+func (h *healer) opens(after *trace.Walker) string {
+	opened, err := trace.Opened(h.over(), after, h.asked())
 	switch {
 	case err != nil:
 		return "what it lets through cannot be told: " + err.Error()
 	case len(opened) == 0:
 		return ""
-	case len(opened) > 1:
-		return fmt.Sprintf("it would let through more than the file asks for: %s, and %s more", opening(opened[0]), count(len(opened)-1, "set"))
 	}
-	return "it would let through more than the file asks for: " + opening(opened[0])
+	why := "it would let through more than the file asks for: " + opening(opened[0])
+	if len(opened) > 1 {
+		why += fmt.Sprintf(", and %s more", count(len(opened)-1, "set"))
+	}
+	return why + deniable(opened)
+}
+
+// deniable says which deny makes a road free. Packets that are told of at a hook that looks at them after, or before, the place
+// where the road lets them through are those that our own table may stop there.
+func deniable(opened []trace.Opening) string {
+	ways := map[string]string{"input": "to the host", "output": "from the host", "forward": "through the host"}
+	var out []string
+	for _, o := range opened {
+		if !o.Elsewhere || ways[o.Hook] == "" {
+			return ""
+		}
+		out = appendNew(out, ways[o.Hook])
+	}
+	return "; a deny in a firewall block of the file against new connections of these packets " + strings.Join(out, " and ") + " makes this road free"
 }
 
 // opening is a set of packets with one of them.

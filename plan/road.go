@@ -15,9 +15,6 @@ type road struct {
 	drafts []*draft
 	// closed says why it is not to be taken; "" for a road that is open.
 	closed string
-	// answers are packets that taking it lets through beside the declared flows though they have the form of their answers;
-	// the title says so.
-	answers []trace.Asked
 }
 
 // choose takes a road by the law of the least opening: the first that is open and lets nothing through that the file does
@@ -55,8 +52,8 @@ func (h *healer) against(r road, res trace.Result) (string, error) {
 	if samePlaceStill(w, res) {
 		return "the packet would still die there: " + res.Decider.Packet, nil
 	}
-	if why := h.opens(r, w); why != "" {
-		return why, nil
+	if why := h.opens(w); why != "" {
+		return why + h.byHand(r), nil
 	}
 	return h.passesBy(r)
 }
@@ -154,9 +151,6 @@ func (h *healer) untracked(g *schema.Goal, c culprit, acc []accept) []road {
 		title:  "an exception for the answers, told by their addresses and ports alone: connections are not known at this place" + ofPorts(c, acc),
 		drafts: h.exceptions(c, acc, at, g),
 	}
-	for _, a := range acc {
-		r.answers = append(r.answers, a.asked(c))
-	}
 	if c.rule == nil {
 		return []road{r}
 	}
@@ -175,10 +169,6 @@ func (h *healer) ownerless(g *schema.Goal, c culprit, acc []accept) []road {
 	}
 	if accepts(c.rule) || leaves(c.rule) {
 		del.closed = "it stops nothing itself: it keeps packets from a rule that would let them through, or leads them to one that stops them"
-	}
-	if box := trace.BoxOf(c.table, c.rule); c.base.Hook == "input" && len(box.SPort) > 0 && box.CT == 0 {
-		del.title += " (it also dropped packets from that source port that answer nothing: the host's other rules decide on those now)"
-		del.answers = []trace.Asked{{Hook: c.base.Hook, Box: box}}
 	}
 	return []road{del, {title: "an exception in front of it for exactly these flows" + ofPorts(c, acc), drafts: h.exceptions(c, acc, c.index, g)}}
 }

@@ -73,7 +73,7 @@ func (b *bed) amongStrangers(r *strangers) {
 	}()
 	before := b.foreignRules()
 	p := b.plan(file)
-	if len(p.Unrequested) > 0 && !saidSo(p) {
+	if len(p.Unrequested) > 0 {
 		b.Errorf("newly reachable and not asked for: %q\n%s", p.Unrequested, steps(p))
 	}
 	b.named(p)
@@ -241,17 +241,4 @@ func (b *bed) asBefore(before string, p *plan.Plan) {
 	if d != "" && lost != deleted {
 		b.Errorf("%d rules were deleted, and the rest is not as before:\n%s\n%s", deleted, d, steps(p))
 	}
-}
-
-// saidSo tells whether a road was taken that says what it lets through beside the file's flows: where no connection is known,
-// answers are told by their addresses and ports alone.
-func saidSo(p *plan.Plan) bool {
-	for _, f := range p.Findings {
-		for _, x := range f.Fixes {
-			if x.Chosen && (strings.Contains(x.Title, "connections are not known at this place") || strings.Contains(x.Title, "it also dropped packets")) {
-				return true
-			}
-		}
-	}
-	return false
 }

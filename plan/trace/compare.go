@@ -21,6 +21,8 @@ type comparison struct {
 	fixed    map[int]bool // bits of the packet that the region settles
 	// turned makes the packets answers: what is the source of the one is the destination of the other.
 	turned bool
+	// followed says that the stage does not differ: packets of another come by.
+	followed bool
 }
 
 func (o *opener) comparison(st *stage) *comparison {

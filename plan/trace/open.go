@@ -19,6 +19,9 @@ type Opening struct {
 	Witness string `json:"witness"`
 	// Share is how much they are of all packets of their family at the hook, from 0 to 1, each counting alike.
 	Share float64 `json:"share"`
+	// Elsewhere says that the rules of the hook are not what lets them through now, but do not stop them either: they are what they
+	// are at another hook that they pass, which knows less of them.
+	Elsewhere bool `json:"elsewhere,omitempty"`
 }
 
 // String prints "forward: from 10.20.0.0/24 to 203.0.113.10 tcp dport 443".
@@ -36,7 +39,7 @@ const mostOpenings = 8
 // (marks, notrack, NAT), those it is about count as let through anew: what comes later may decide otherwise.
 //
 // It says too much rather than too little: a packet listed may die at another hook, or be none that can be; one that is
-// not listed goes where it went before. A match that nobody can foresee counts as holding where that would open something,
+// not listed goes where it went before, or dies at another hook that knows more of it (where connections are known). A match that nobody can foresee counts as holding where that would open something,
 // but for the same packet it is the same in both states. What the states' links, addresses and routes change is not
 // looked at, unless a rule asks for it. An error means that nothing is known.
 func Opened(before, after *Walker, asked []Asked) ([]Opening, error) {
@@ -199,6 +202,9 @@ func (o *opener) stage(st *stage) error {
 	c := o.comparison(st)
 	defer o.space.Reset()
 	set := c.unasked(c.compared(d))
+	if o.follow(c, set) {
+		return c.x.Err()
+	}
 	o.tell(c, c.aspects(), "", set, c.connected(c.real(1, set)))
 	return c.x.Err()
 }
@@ -232,7 +238,7 @@ func (o *opener) tell(c *comparison, as []aspect, front string, set, coming bdd.
 			return
 		}
 		o.list = append(o.list, said{Opening{
-			Hook: c.st.name, Packets: front + text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total,
+			Hook: c.st.name, Packets: front + text, Witness: witness(c.x.Space, as, part), Share: c.x.Share(part) / total, Elsewhere: c.followed,
 		}, c.st.v6, placed || c.st.arp})
 	}
 	for _, p := range parts {
