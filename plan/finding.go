@@ -246,9 +246,8 @@ func (h *healer) collect(ordered []*draft, steps []Step) []Finding {
 				}
 			}
 		}
-		if h.untilReboot(&f, key) {
-			f.Detail = strings.TrimSpace(f.Detail + " The accept is in the kernel alone: " + f.Owner.Name + " leaves it where it is, a reboot does not, and no file of " +
-				f.Owner.Name + "'s could bring it back. After a reboot run vmnet apply again.")
+		if lasts := h.untilReboot(&f, key); lasts != "" {
+			f.Detail = strings.TrimSpace(f.Detail + " " + lasts)
 		}
 		out = append(out, f)
 	}
@@ -345,15 +344,25 @@ func serviceCovers(s schema.Service, proto string, ports []schema.PortRange) boo
 	return len(ports) > 0
 }
 
-// untilReboot tells whether a finding's remedy is a rule at a door whose owner keeps what others write there, but not on
-// its disk: Docker's DOCKER-USER, and what stands in front of libvirt's chains. A hook of libvirt's (libvirt.org/hooks.html)
-// would not help: it is run when a network starts, and what it returns can keep the network from starting.
-func (h *healer) untilReboot(f *Finding, key string) bool {
+// untilReboot says how long a finding's remedy lasts, where the rule stands in the chains of an owner who keeps what others write,
+// but not on its disk: at its door (Docker's DOCKER-USER, in front of libvirt's chains), or elsewhere; "" for other owners. A hook of
+// libvirt's (libvirt.org/hooks.html) would not help: it is run when a network starts, and what it returns can keep the network
+// from starting.
+func (h *healer) untilReboot(f *Finding, key string) string {
 	if f.Owner == nil || f.Owner.Name != "docker" && f.Owner.Name != "libvirt" {
-		return false
+		return ""
 	}
-	return slices.ContainsFunc(h.healing[key], func(d *draft) bool {
-		_, rule := d.change.After.(*schema.ForeignRule)
-		return rule
-	})
+	elsewhere := ""
+	for _, d := range h.healing[key] {
+		switch rule, ok := d.change.After.(*schema.ForeignRule); {
+		case !ok:
+		case f.Owner.Name == "libvirt" || rule.Chain == "DOCKER-USER":
+			return "The accept is in the kernel alone: " + f.Owner.Name + " leaves it where it is, a reboot does not, and no file of " + f.Owner.Name +
+				"'s could bring it back. After a reboot run vmnet apply again."
+		default:
+			elsewhere = "The accept is in chain " + rule.Chain + ", which is no door of " + f.Owner.Name +
+				"'s: unless a saved ruleset holds it, it is gone after a reboot; then run vmnet apply again."
+		}
+	}
+	return elsewhere
 }

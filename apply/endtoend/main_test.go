@@ -262,6 +262,21 @@ func TestException(t *testing.T) {
 	}
 }
 
+// TestDockerWithoutItsDoor: the same policy without DOCKER-USER takes an accept at the end of FORWARD, and the finding does not call
+// that a door of Docker's.
+func TestDockerWithoutItsDoor(t *testing.T) {
+	on(t, twoGuests(), func(b *bed) {
+		b.apply(natLab)
+		b.sh("iptables-nft -N DOCKER; iptables-nft -A FORWARD -o docker0 -j DOCKER; iptables-nft -P FORWARD DROP")
+		p := b.apply(natLab)
+		f := b.finding(p, "VN411")
+		if strings.Contains(f.Detail, "leaves it where it is") || !strings.Contains(f.Detail, "is in chain FORWARD") {
+			b.Errorf("owner %+v, detail %q", f.Owner, f.Detail)
+		}
+		b.labWorks()
+	})
+}
+
 // TestDockerForwardDrop: the policy stays, marked accepts appear in DOCKER-USER.
 func TestDockerForwardDrop(t *testing.T) {
 	for _, tool := range []string{"iptables-nft", "iptables-legacy"} {

@@ -67,13 +67,11 @@ func (o *opener) follow(c *comparison, set bdd.Node) (ok bool) {
 	for _, at := range there {
 		arrived := at.inWords(at.run(1, at.carried(c, set)).passed)
 		set := at.unasked(arrived)
-		switch at.st.hook {
-		case forward:
-			if !at.st.bridged {
-				set = at.x.And(set, at.come(1))
-			}
-		case input:
+		switch {
+		case at.st.hook == input:
 			set = at.delivered(set)
+		case at.st.hook == forward && !at.st.bridged:
+			set = at.x.And(set, at.come(1))
 		}
 		o.tell(at, at.aspects(), "", set, at.connected(at.real(1, set)))
 	}

@@ -159,22 +159,26 @@ func TestOpened(t *testing.T) {
 		{
 			"where no connection is known, and known later", lab + "*bridge x\n:in filter input 0 accept\n-A in -i vnet1 -p tcp -j DROP\n*inet f\n:in filter input 0 drop\n-A in -p tcp --dport 22 -j ACCEPT",
 			lab + "*bridge x\n:in filter input 0 accept\n*inet f\n:in filter input 0 drop\n-A in -p tcp --dport 22 -j ACCEPT",
-			[]string{"forward: in virbr-lab", "input: in virbr-lab ct answers"}, []string{"input: in virbr-lab to 10.20.0.1,10.20.0.255,127.0.0.0/8,192.0.2.10,192.0.2.255,224.0.0.0/4,255.255.255.255 tcp dport 22 ct state invalid,new,untracked", "input: in virbr-lab to ff00::/8 tcp dport 22 ct state invalid,new,untracked"},
+			[]string{"forward: in virbr-lab", "input: in virbr-lab ct answers"},
+			[]string{"input: in virbr-lab to 10.20.0.1,10.20.0.255,127.0.0.0/8,192.0.2.10,192.0.2.255,224.0.0.0/4,255.255.255.255 tcp dport 22 ct state invalid,new,untracked", "input: in virbr-lab to ff00::/8 tcp dport 22 ct state invalid,new,untracked"},
 		},
 		{
 			"all that is new dies later", lab + "*bridge x\n:in filter input 0 accept\n-A in -i vnet1 -p tcp -j DROP\n*inet f\n:in filter input 0 drop\n-A in -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
 			lab + "*bridge x\n:in filter input 0 accept\n*inet f\n:in filter input 0 drop\n-A in -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
-			[]string{"forward: in virbr-lab", "input: in virbr-lab ct answers"}, nil,
+			[]string{"forward: in virbr-lab", "input: in virbr-lab ct answers"},
+			nil,
 		},
 		{
 			"but for what is led elsewhere first", lab + masq + "-A PREROUTING -i virbr-lab -p tcp --dport 8080 -j DNAT --to 172.17.0.2:80\n*bridge x\n:in filter input 0 accept\n-A in -i vnet1 -p tcp -j DROP\n*inet f\n:in filter input 0 drop",
 			lab + masq + "-A PREROUTING -i virbr-lab -p tcp --dport 8080 -j DNAT --to 172.17.0.2:80\n*bridge x\n:in filter input 0 accept\n*inet f\n:in filter input 0 drop",
-			[]string{"forward: in virbr-lab"}, []string{"bridge input: in vnet1 tcp dport 8080 in IPv4"},
+			[]string{"forward: in virbr-lab"},
+			[]string{"bridge input: in vnet1 tcp dport 8080 in IPv4"},
 		},
 		{
 			"raw", lab + "*raw\n-A PREROUTING -i virbr-lab -p udp -j DROP\n*filter\n:INPUT DROP\n:FORWARD DROP\n-A FORWARD -d 203.0.113.10/32 -j ACCEPT",
 			lab + "*raw\n*filter\n:INPUT DROP\n:FORWARD DROP\n-A FORWARD -d 203.0.113.10/32 -j ACCEPT",
-			nil, []string{"forward: in virbr-lab to 203.0.113.10 udp ct state invalid,established,related,new"},
+			nil,
+			[]string{"forward: in virbr-lab to 203.0.113.10 udp ct state invalid,established,related,new"},
 		},
 		{"more drops open nothing", lab + "*filter\n", lab + "*filter\n:FORWARD DROP\n-A FORWARD -i virbr-lab -j ACCEPT\n*inet x\n:in filter input 0 drop", nil, nil},
 	} {
