@@ -272,7 +272,7 @@ func (r *sweep) hostAnswers(t *talk) bool {
 	d := t.l3
 	switch {
 	case d.noARP:
-		return r.block(CodeARPSilent, "link", schema.LinkRef(d.name), d.link.String(), "ARP is off there: the host does not answer")
+		return r.block(CodeARPSilent, "link", schema.LinkRef(d.name), d.text(), "ARP is off there: the host does not answer")
 	case t.standsIn: // arp_process asks no more
 		return true
 	}

@@ -402,9 +402,9 @@ func (r *sweep) outPort(br, l3 *device, vid uint16) (*device, bool) {
 		return nil, r.block(CodeNoLink, "link", schema.LinkRef(r.dest), "Device \""+r.dest+"\" does not exist.", "missing")
 	case d.master != br:
 		if d.masterName == "" && !r.orphan(d) || d.bridge {
-			return nil, r.block(CodeNoRoute, "bridge", schema.LinkRef(br.name), br.link.String(), "leaves by "+br.name+", not by "+d.name)
+			return nil, r.block(CodeNoRoute, "bridge", schema.LinkRef(br.name), br.text(), "leaves by "+br.name+", not by "+d.name)
 		}
-		return nil, r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+br.name)
+		return nil, r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.text(), "not a port of "+br.name)
 	}
 	return d, r.linkUp(d) && r.belowUp(d) && r.forwarding(br, d)
 }
@@ -422,7 +422,7 @@ func (r *sweep) flood(br *device, vid uint16) (*device, bool) {
 			}
 		}
 		if len(all) == 0 {
-			return nil, r.block(CodePortDown, "bridge", schema.LinkRef(br.name), br.link.String(), "no port to leave by")
+			return nil, r.block(CodePortDown, "bridge", schema.LinkRef(br.name), br.text(), "no port to leave by")
 		}
 		slices.SortFunc(all, func(a, b *device) int { return strings.Compare(a.name, b.name) })
 		d = all[r.pick(len(all), "flood", station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: "every port of " + br.name})]

@@ -81,10 +81,11 @@ type lookedUp struct {
 // typeOn is what type an address has for those on a link, nil for any.
 type typeOn struct{ d *device }
 
-// ownAddress is whether an address is the host's own, theirAddress whether somebody else can have it, addressClass of which kind it
-// is.
+// ownAddress is whether an address is the host's own, linkAddress whether one of its links has it, theirAddress whether somebody else
+// can have it, addressClass of which kind it is.
 type (
 	ownAddress   struct{}
+	linkAddress  struct{}
 	theirAddress struct{ open bool }
 	addressClass struct{}
 )

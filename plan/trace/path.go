@@ -309,7 +309,7 @@ func (r *sweep) fromLink(d *device) bool {
 	if !r.linkUp(d) || !r.belowUp(d) || !r.linkHeader(d) || !r.sendsTagged(d) {
 		return false
 	}
-	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "in"})
+	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.text(), action: "in"})
 	br := r.w.under(d)
 	if !br.bridge && !r.ingressHook(d) { // a bridge's are met on the way up
 		return false
@@ -319,7 +319,7 @@ func (r *sweep) fromLink(d *device) bool {
 		return r.bridged(br, &device{name: "a port of " + br.name, unknown: true, master: br, up: true, carrier: true, link: &schema.Link{}})
 	case d.masterName == "":
 		if r.orphan(d) {
-			return r.block(CodeNoMaster, "link", schema.LinkRef(d.name), d.link.String(), "no master")
+			return r.block(CodeNoMaster, "link", schema.LinkRef(d.name), d.text(), "no master")
 		}
 		if !r.sentHere(d) {
 			return false
@@ -329,7 +329,7 @@ func (r *sweep) fromLink(d *device) bool {
 	case d.master == nil:
 		return r.block(CodeBridgeDown, "bridge", schema.LinkRef(d.masterName), "Device \""+d.masterName+"\" does not exist.", "missing")
 	case !d.master.bridge:
-		return r.unmodelled("link", schema.LinkRef(d.masterName), d.master.link.String())
+		return r.unmodelled("link", schema.LinkRef(d.masterName), d.master.text())
 	}
 	return r.bridged(d.master, d)
 }
@@ -346,7 +346,7 @@ func (r *sweep) orphan(d *device) bool {
 // linkUp checks what stops a link from carrying anything. A bridge whose ports are not known is not asked for a
 // carrier: it has one as soon as a guest is there.
 func (r *sweep) linkUp(d *device) bool {
-	ref, text := schema.LinkRef(d.name), d.link.String()
+	ref, text := schema.LinkRef(d.name), d.text()
 	port := d.master != nil && d.master.bridge
 	switch {
 	case !d.up && d.bridge:
@@ -551,7 +551,7 @@ func (r *sweep) leadsThere(res way) bool {
 	case d.master == r.w.under(res.dev):
 		return true
 	case res.dev.bridge && r.orphan(d) || res.dev.bridge && d.master != nil && d.master.bridge && r.p.half == "request":
-		return r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.link.String(), "not a port of "+res.dev.name)
+		return r.block(CodeNoMaster, "bridge", schema.LinkRef(d.name), d.text(), "not a port of "+res.dev.name)
 	case r.p.half == "reply" && !r.holds(r.p.dst().same(r.x, r.sent.at(tupleSrc, r.p.alen()))):
 		if r.pc == bdd.False {
 			return false
@@ -626,7 +626,7 @@ func (r *sweep) fromHost() bool {
 		return r.leave(out)
 	}
 	if !r.w.lo.up {
-		return r.block(CodeLinkDown, "link", schema.LinkRef("lo"), r.w.lo.link.String(), "down")
+		return r.block(CodeLinkDown, "link", schema.LinkRef("lo"), r.w.lo.text(), "down")
 	}
 	if p.ct != nil {
 		p.ct.setStatus(ipsConfirmed, bdd.True) // at the end of postrouting
@@ -771,6 +771,6 @@ func (r *sweep) leave(d *device) bool {
 	}
 	r.arrived = arrival{out: d}
 	r.hostAsks(d, nil, nil, 0)
-	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.link.String(), action: "out"})
+	r.note(r.pc, station{stage: "link", ref: schema.LinkRef(d.name), rule: -1, text: d.text(), action: "out"})
 	return true
 }

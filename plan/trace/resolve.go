@@ -144,7 +144,7 @@ func (r *sweep) resolve(q *inquiry) {
 	r.warm = warm
 	if r.pc = r.x.Diff(all, fixed); r.pc != bdd.False && q.asker.host && q.l3.noARP {
 		r.warm = bdd.False
-		r.block(CodeARPSilent, "link", schema.LinkRef(q.l3.name), q.l3.link.String(), "ARP is off there: the host knows only what somebody entered")
+		r.block(CodeARPSilent, "link", schema.LinkRef(q.l3.name), q.l3.text(), "ARP is off there: the host knows only what somebody entered")
 	} else if r.pc != bdd.False {
 		r.talk(q)
 	}
@@ -260,6 +260,10 @@ func (w *Walker) readEntries() {
 	for f := range w.own {
 		slices.SortFunc(w.own[f], func(a, b ownAddr) int { return a.ip.Compare(b.ip) })
 	}
+	for _, a := range w.own[0] {
+		w.ownPrefixes = append(w.ownPrefixes, netip.PrefixFrom(a.ip, 32))
+	}
+	w.ownPrefixes = byLength(w.ownPrefixes)
 	for rt := range schema.Each[*schema.Route](w.state) {
 		if rt.Gateway.IsValid() {
 			k := linkFamily{rt.Link, rt.Gateway.Is6()}

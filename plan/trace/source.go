@@ -34,12 +34,12 @@ func (r *sweep) fullCheck(in *device, q question) bool {
 
 // isOwn forks by whether an address is one of a link of the host (inet_lookup_ifaddr_rcu).
 func (r *sweep) isOwn(c cells) (is, ok bool) {
-	var own []netip.Prefix
-	for _, a := range r.w.own[0] {
-		own = append(own, netip.PrefixFrom(a.ip, 32))
+	own := r.w.ownPrefixes
+	has := func(a netip.Addr) bool { return slices.Contains(own, netip.PrefixFrom(a, a.BitLen())) }
+	if a, ok := c.addr(); ok {
+		return has(a), true
 	}
-	own = byLength(own)
-	return which(r, c, own, func(a netip.Addr) bool { return slices.Contains(own, netip.PrefixFrom(a, a.BitLen())) })
+	return fork(r, byAddressKept(r, linkAddress{}, r.pc, c, own, has))
 }
 
 // joined keeps the packets for groups that the host has joined by itself; whether a program joined another is in no State.

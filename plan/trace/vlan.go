@@ -123,11 +123,11 @@ func (r *sweep) belowUp(d *device) bool {
 	if d.link.Type == "vlan" {
 		switch {
 		case d.lower == nil:
-			return r.unmodelled("link", schema.LinkRef(d.name), d.link.String()+": its lower device is not known")
+			return r.unmodelled("link", schema.LinkRef(d.name), d.text()+": its lower device is not known")
 		case d.lower.bridge && d.masterName != "":
-			return r.unmodelled("link", schema.LinkRef(d.name), d.link.String()+", over the bridge "+d.lower.name)
+			return r.unmodelled("link", schema.LinkRef(d.name), d.text()+", over the bridge "+d.lower.name)
 		case !d.lower.up:
-			return r.block(CodeLinkDown, "link", schema.LinkRef(d.lower.name), d.lower.link.String(), "down")
+			return r.block(CodeLinkDown, "link", schema.LinkRef(d.lower.name), d.lower.text(), "down")
 		case !d.lower.bridge && r.w.hooked(d.lower):
 			return r.unmodelled("link", schema.LinkRef(d.lower.name), "rules at "+d.lower.name+" see the frames of "+d.name+" with a tag")
 		}
@@ -455,6 +455,6 @@ func (r *sweep) leftBy(br, l3, out *device, vid uint16) {
 	if vid != 0 {
 		action += fmt.Sprintf(", in VLAN %d, %s", vid, tagWords(r.tag))
 	}
-	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.link.String(), action: action})
+	r.note(r.pc, station{stage: "bridge", ref: schema.LinkRef(br.name), rule: -1, text: br.text(), action: action})
 	r.tag = 0
 }

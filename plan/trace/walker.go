@@ -48,7 +48,9 @@ type Walker struct {
 	// entries is the host's neighbour table, own are its addresses, routers its gateways on a link.
 	entries map[linkFamily][]entryOf
 	own     [2][]ownAddr
-	routers map[linkFamily]netip.Addr
+	// ownPrefixes are those of own in IPv4, each once.
+	ownPrefixes []netip.Prefix
+	routers     map[linkFamily]netip.Addr
 	// callARP is net.bridge.bridge-nf-call-arptables, arpIgnore and the others those of all links; -1 unknown.
 	callARP, arpIgnore, arpFilter, arpAnnounce int
 	// looksAtMACs says that some rule does.
@@ -107,6 +109,15 @@ type device struct {
 	routed      bool    // a route leads out of it
 	lower       *device // of an 802.1q link; nil for others
 	unknown     bool    // stands for "some port of this bridge"
+	said        string  // the link in words; "" where nobody has said it yet
+}
+
+// text is the link in words.
+func (d *device) text() string {
+	if d.said == "" {
+		return d.link.String()
+	}
+	return d.said
 }
 
 // New indexes a state for many walks.
@@ -167,7 +178,7 @@ func indexed(s *schema.State) *Walker {
 }
 
 func newDevice(s *schema.State, l *schema.Link) *device {
-	d := &device{name: l.Name, link: l, bridge: l.Type == "bridge", up: true, carrier: true}
+	d := &device{name: l.Name, link: l, said: l.String(), bridge: l.Type == "bridge", up: true, carrier: true}
 	if l.Up != nil {
 		d.up = *l.Up
 	}
