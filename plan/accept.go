@@ -18,9 +18,11 @@ type accept struct {
 	proto        string // "tcp", "udp", "icmp" or "" for all
 	sport, dport schema.PortRange
 	state        ctMatch
-	place        where
-	v6           bool   // of an accept without addresses
-	address      string // for the comment
+	// began narrows it to connections that these addresses began, whatever NAT made of them; invalid for all. It needs a state.
+	began   netip.Prefix
+	place   where
+	v6      bool   // of an accept without addresses
+	address string // for the comment
 	// talk is set for a question (1) for a MAC address or an answer (2): of ARP, or where talk6 is set of neighbour discovery.
 	talk  byte
 	talk6 bool
@@ -63,7 +65,7 @@ func (a accept) rule(t *schema.Table) schema.Rule {
 }
 
 func (a accept) family() string {
-	if a.v6 || (a.src.IsValid() && a.src.Addr().Is6()) || (a.dst.IsValid() && a.dst.Addr().Is6()) {
+	if a.v6 || (a.began.IsValid() && a.began.Addr().Is6()) || (a.src.IsValid() && a.src.Addr().Is6()) || (a.dst.IsValid() && a.dst.Addr().Is6()) {
 		return "ip6"
 	}
 	return "ip"
@@ -112,6 +114,7 @@ func (a accept) iptables(string) string {
 	switch a.state {
 	case ctEstablished:
 		w = append(w, "-m conntrack --ctstate RELATED,ESTABLISHED")
+		add("--ctorigsrc", shortPrefix(a.began))
 	case ctDNAT:
 		w = append(w, "-m conntrack --ctstate DNAT")
 	case ctAny:
@@ -159,6 +162,7 @@ func (a accept) nft(table string) string {
 	switch a.state {
 	case ctEstablished:
 		w = append(w, "ct state established,related")
+		add("ct original "+a.family()+" saddr", shortPrefix(a.began))
 	case ctDNAT:
 		w = append(w, "ct status dnat")
 	case ctAny:
@@ -229,6 +233,7 @@ func (a accept) exprs(t *schema.Table) []schema.Expr {
 	switch a.state {
 	case ctEstablished:
 		e = append(e, ctBits("state", 6)...) // NF_CT_STATE_BIT: established 2, related 4
+		e = append(e, a.matchBegan()...)
 	case ctDNAT:
 		e = append(e, ctBits("status", 1<<5)...) // IPS_DST_NAT
 	case ctAny:
@@ -284,6 +289,23 @@ func matchPrefix(p netip.Prefix, off4, off6 uint32) []schema.Expr {
 		e = append(e, schema.Expr{Name: "bitwise", SReg: reg1, DReg: reg1, Len: uint32(size), Op: "bool", Data: mask, Data2: make([]byte, size)})
 	}
 	return append(e, schema.Expr{Name: "cmp", SReg: reg1, Op: "eq", Data: addr[:size]})
+}
+
+// matchBegan asks who began the connection.
+func (a accept) matchBegan() []schema.Expr {
+	if prefixText(a.began) == "" {
+		return nil
+	}
+	addr := a.began.Masked().Addr().AsSlice()
+	mask := make([]byte, len(addr))
+	for i := range a.began.Bits() {
+		mask[i/8] |= 0x80 >> (i % 8)
+	}
+	e := []schema.Expr{{Name: "ct", Key: "saddr", Dir: "original", Family: a.family(), DReg: reg1}}
+	if !a.began.IsSingleIP() {
+		e = append(e, schema.Expr{Name: "bitwise", SReg: reg1, DReg: reg1, Len: uint32(len(addr)), Op: "bool", Data: mask, Data2: make([]byte, len(addr))})
+	}
+	return append(e, schema.Expr{Name: "cmp", SReg: reg1, Op: "eq", Data: addr})
 }
 
 func matchPort(r schema.PortRange, off uint32) []schema.Expr {

@@ -112,6 +112,9 @@ func (h *healer) devices(g *schema.Goal, res trace.Result, t *schema.Table) (in,
 // its guests are, for they come and go; where that would open more, those of the blocked packet's ports are left.
 func widths(g *schema.Goal, res trace.Result, c culprit, acc []accept) [][]accept {
 	if c.table.Family != "bridge" {
+		if began := byBeginner(c, res, acc); began != nil {
+			return [][]accept{acc, began}
+		}
 		return [][]accept{acc}
 	}
 	from, to := g.From.Kind == "network", g.To.Kind == "network"
@@ -133,8 +136,28 @@ func widths(g *schema.Goal, res trace.Result, c culprit, acc []accept) [][]accep
 	return [][]accept{wide, acc}
 }
 
-// ofPorts says between which ports of a bridge accepts are; "" for any.
+// byBeginner are accepts for answers that still have the host's address, for NAT gives them the asker's later: of those who
+// began the connection conntrack knows already. nil where answers are none such.
+func byBeginner(c culprit, res trace.Result, acc []accept) []accept {
+	if res.Half == "request" || c.base.Hook != "prerouting" || c.base.Priority > prioDNAT || !tracked(c) {
+		return nil
+	}
+	out := slices.Clone(acc)
+	for i := range out {
+		a := &out[i]
+		if a.state != ctEstablished || prefixText(a.dst) == "" {
+			return nil
+		}
+		a.began, a.dst, a.place = a.dst, netip.Prefix{}, anywhere
+	}
+	return out
+}
+
+// ofPorts says between which ports of a bridge accepts are, or by what else than their own addresses; "" for any.
 func ofPorts(c culprit, acc []accept) string {
+	if acc[0].began.IsValid() {
+		return ", told by who began the connection"
+	}
 	in, out := acc[0].in, acc[0].out
 	switch {
 	case c.table.Family != "bridge" || in == "" && out == "":

@@ -239,6 +239,11 @@ func (h *healer) onWay(g *schema.Goal, req trace.Box) []trace.Asked {
 	}
 	both("prerouting", "prerouting")
 	both("postrouting", "postrouting")
+	if len(g.From.Prefixes) > 0 && from != "host" && to != "host" { // while they still have the address that NAT gave the asker
+		b := ans
+		b.Dst, b.OIF = nil, trace.Names{}
+		out = append(out, trace.Asked{Hook: "prerouting", Box: b, Began: g.From.Prefixes})
+	}
 	return slices.Clip(out)
 }
 

@@ -1,6 +1,9 @@
 package trace
 
-import "slices"
+import (
+	"net/netip"
+	"slices"
+)
 
 // Answer is what becomes of all packets a Query is about.
 type Answer struct {
@@ -50,4 +53,6 @@ type Asked struct {
 	Hook string
 	// Box are the packets as they are at that hook.
 	Box Box
+	// Began narrows them to packets of connections that these addresses began, whatever NAT made of them; empty for any.
+	Began []netip.Prefix
 }

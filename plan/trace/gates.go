@@ -299,8 +299,23 @@ func (c *comparison) unasked(set bdd.Node) bdd.Node {
 	r := c.sweep(c.o.after, c.x.literals(set)) // what all packets of the set share rules out most boxes at once
 	c.named = map[namesKey]bdd.Node{}
 	for _, a := range c.o.asked {
-		if c.isHere(a.Hook) {
+		if c.isHere(a.Hook) && len(a.Began) == 0 {
 			set = c.x.Diff(set, c.box(r, a.Box))
+		}
+	}
+	return set
+}
+
+// unbegun takes out of a set what somebody asks for by who began the connection, for which there are no words.
+func (c *comparison) unbegun(set bdd.Node) bdd.Node {
+	if set == bdd.False {
+		return set
+	}
+	r := c.sweep(c.o.after, nil)
+	c.named = map[namesKey]bdd.Node{}
+	for _, a := range c.o.asked {
+		if p := &r.p; c.isHere(a.Hook) && len(a.Began) > 0 && p.ct != nil {
+			set = c.x.Diff(set, c.x.And(c.box(r, a.Box), c.prefixes(a.Began, p.ct.at(ctOrig+tupleSrc, p.alen()))))
 		}
 	}
 	return set

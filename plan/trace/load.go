@@ -441,7 +441,7 @@ func (r *sweep) loadState(g cells) {
 }
 
 func (r *sweep) loadAddr(o *op, c *entryCT, off int) bdd.Node {
-	if strings.HasSuffix(o.e.Key, "_ip6") != r.p.v6 && strings.Contains(o.e.Key, "_ip") {
+	if o.e.Family != "" && (o.e.Family == "ip6") != r.p.v6 || strings.HasSuffix(o.e.Key, "_ip6") != r.p.v6 && strings.Contains(o.e.Key, "_ip") {
 		return bdd.False
 	}
 	r.loadCells(o.dreg, c.at(off, r.p.alen()))

@@ -222,7 +222,7 @@ func (c *comparison) compared(d *differ) bdd.Node {
 	if c.st.hook == forward && !c.st.bridged {
 		opened = c.routed(opened)
 	}
-	return c.inWords(opened)
+	return c.inWords(c.unbegun(opened))
 }
 
 // tell puts into words, and others in front of them, the parts of a set in which there is something real.
