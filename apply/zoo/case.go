@@ -52,8 +52,10 @@ type Case struct {
 	Healthy, Before, Break string
 	Flows                  []Flow
 	Findings               []Finding
-	Files, Broken          map[string]string // content by path, of the healthy host and of the fault
-	path                   string
+	// Doctor is what must be said of the broken host without a file, beside what is said of the healthy one. Nil: it is not asked.
+	Doctor        []Finding
+	Files, Broken map[string]string // content by path, of the healthy host and of the fault
+	path          string
 }
 
 // Finding is what a plan must say. A nil expression matches everything.
@@ -167,6 +169,8 @@ func (c *Case) file(name, data string) (err error) {
 		c.Flows, err = parseFlows(data)
 	case name == "findings":
 		c.Findings, err = parseFindings(data)
+	case name == "doctor":
+		c.Doctor, err = parseFindings(data)
 	case strings.HasPrefix(name, "root/"):
 		c.Files[strings.TrimPrefix(name, "root")] = data
 	case strings.HasPrefix(name, "broken/"):
@@ -189,9 +193,9 @@ func (c *Case) check() error {
 		return errors.New("what is uncovered has a reason")
 	case !slices.Contains([]string{Namespace, Neighbour, SecondKernel}, c.Bed):
 		return fmt.Errorf("unknown bed %q", c.Bed)
-	case c.Outcome == Repaired && (len(c.Findings) == 0 || !shown), c.Outcome == Reported && len(c.Findings) == 0:
+	case c.Outcome == Repaired && (len(c.Findings) == 0 || !shown), c.Outcome == Reported && len(c.Findings)+len(c.Doctor) == 0:
 		return errors.New("a fault has findings, and one that is repaired a flow that is broken")
-	case c.Outcome == Healthy && (len(c.Findings) > 0 || shown):
+	case c.Outcome == Healthy && (len(c.Findings)+len(c.Doctor) > 0 || shown):
 		return errors.New("what is healthy has no findings, and nothing is broken")
 	}
 	return nil
@@ -217,7 +221,7 @@ func (c *Case) Name() string {
 // Codes are those of the case's findings, sorted.
 func (c *Case) Codes() []string {
 	seen := map[string]bool{}
-	for _, f := range c.Findings {
+	for _, f := range slices.Concat(c.Findings, c.Doctor) {
 		seen[f.Code] = true
 	}
 	return slices.Sorted(maps.Keys(seen))

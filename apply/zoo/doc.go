@@ -34,6 +34,7 @@
 //	owner: REGEXP
 //	evidence: REGEXP
 //	fix: REGEXP
+//	-- doctor --                       what is said of the broken host without a file, and not of the healthy one: all of it, in the same form
 //	-- root/etc/iptables/rules.v4 --   a file of the healthy host
 //	-- broken/etc/iptables/rules.v4 -- a file that comes with the fault
 //

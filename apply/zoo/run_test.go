@@ -10,6 +10,7 @@ import (
 
 	"github.com/vmnet/vmnet/apply/zoo"
 	"github.com/vmnet/vmnet/plan"
+	"github.com/vmnet/vmnet/plan/checks"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -35,6 +36,7 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 		b.ask("healthy", asked, false)
 		healthy := b.lines()
 		b.settled("healthy")
+		sound := b.diagnosed(c)
 		if b.Failed() {
 			return
 		}
@@ -48,7 +50,10 @@ func run(t *testing.T, cases ...*zoo.Case) (healed time.Duration) {
 
 		start := time.Now()
 		p := b.plan(b.config)
-		b.named(p, c)
+		b.named(p.Findings, c.Findings)
+		if len(c.Doctor) > 0 {
+			b.named(news(sound, b.diagnosed(c)), c.Doctor)
+		}
 		switch c.Outcome {
 		case zoo.Repaired:
 			b.repair(p, asked)
@@ -85,6 +90,7 @@ func together(cases []*zoo.Case) *zoo.Case {
 			c.Break += "\n" + o.Break
 			c.Also += o.Also
 			c.Findings = append(slices.Clone(c.Findings), o.Findings...)
+			c.Doctor = append(slices.Clone(c.Doctor), o.Doctor...)
 			for path, text := range o.Broken {
 				c.Broken[path] = text
 			}
@@ -120,27 +126,43 @@ func running(c *zoo.Case) (out []string) {
 	return out
 }
 
-// named insists that a plan says what a case asks for, and nothing else that is wrong.
-func (b *bed) named(p *plan.Plan, c *zoo.Case) {
+// diagnosed is what is said of the host without a file, where a case asks for that.
+func (b *bed) diagnosed(c *zoo.Case) []plan.Finding {
 	b.Helper()
-	said := make([]bool, len(c.Findings))
-	for i := range p.Findings {
-		f := &p.Findings[i]
+	if len(c.Doctor) == 0 {
+		return nil
+	}
+	return plan.Diagnose(b.read(), checks.All()).Findings
+}
+
+// news are the findings of after that before does not have.
+func news(before, after []plan.Finding) []plan.Finding {
+	return slices.DeleteFunc(slices.Clone(after), func(f plan.Finding) bool {
+		return slices.ContainsFunc(before, func(o plan.Finding) bool { return o.Code == f.Code && o.Title == f.Title })
+	})
+}
+
+// named insists that findings are what a case asks for, and nothing else that is wrong.
+func (b *bed) named(findings []plan.Finding, want []zoo.Finding) {
+	b.Helper()
+	said := make([]bool, len(want))
+	for i := range findings {
+		f := &findings[i]
 		known := false
-		for k, want := range c.Findings {
-			if !means(want, f) {
+		for k, w := range want {
+			if !means(w, f) {
 				continue
 			}
 			known = true
-			said[k] = said[k] || proves(want, f)
+			said[k] = said[k] || proves(w, f)
 		}
 		if !known && f.Severity != "info" {
-			b.Errorf("a false finding: %s %s %s", f.Code, f.Severity, f.Title)
+			b.Errorf("a false finding: %s %s %s\n%s", f.Code, f.Severity, f.Title, strings.Join(f.Evidence, "\n"))
 		}
 	}
-	for k, want := range c.Findings {
+	for k, w := range want {
 		if !said[k] {
-			b.Errorf("not found, or not with what proves it: %s %s, title %v, owner %v, evidence %v, fix %v", want.Code, want.Severity, want.Title, want.Owner, want.Evidence, want.Fix)
+			b.Errorf("not found, or not with what proves it: %s %s, title %v, owner %v, evidence %v, fix %v", w.Code, w.Severity, w.Title, w.Owner, w.Evidence, w.Fix)
 		}
 	}
 }

@@ -11,7 +11,7 @@ func All() []Check {
 		networkdMatch(),
 
 		subnetOverlap(), policyTable(), defaultRules(), acceptRA(), addressDAD(), addressProxy(), addressDouble(), conntrackFull(),
-		neighbourFull(), sysctlBoot(), arpFlux(), networkdForeign(),
+		neighbourFull(), sysctlBoot(), arpFlux(), networkdForeign(), neighbourStale(), defaultMissing(),
 
 		tableTainted(), nftablesIndex(), nftablesFlush(), savedForeign(), ownerRules(),
 
