@@ -25,15 +25,19 @@ func dhcpDead() Check {
 func runDHCPDead(h *Host) []Finding {
 	var out []Finding
 	for _, n := range h.Networks {
-		if !h.deaf(n) || h.portTaken() != nil {
+		if !h.deaf(n) || h.portTaken(n) != nil {
 			continue
+		}
+		silent := fmt.Sprintf("no socket on %s port 53, and none on port 67 that could be of this network", n.Hosts[0].Addr())
+		if n.libvirt.DNS.Enable == "no" {
+			silent = "no socket on port 67"
 		}
 		out = append(out, Finding{
 			Severity: Error, Title: "nobody serves DHCP on " + n.Label(), Object: schema.LinkRef(n.Device), Links: []string{n.Device}, Owner: "libvirt",
 			Detail: "Its definition says that libvirt does; guests get no address.",
 			Evidence: []string{
 				fmt.Sprintf("%s serves %s to %s", n.libvirt.file, n.Served[0].First, n.Served[0].Last),
-				fmt.Sprintf("no socket on %s port 53, and none on port 67 that could be of this network", n.Hosts[0].Addr()),
+				silent,
 			},
 			Cure: []string{"virsh net-destroy " + n.Name + "; virsh net-start " + n.Name + "; systemctl restart virtnetworkd (or libvirtd), which attaches running guests again"},
 		})
@@ -54,11 +58,11 @@ func (h *Host) deaf(n *Network) bool {
 }
 
 // portTaken is a socket of another program that keeps a network's dnsmasq from its port: on every address, while nobody listens on
-// the network's own.
-func (h *Host) portTaken() *schema.Listener {
+// the network's own. One that serves no DNS needs port 67 only.
+func (h *Host) portTaken(n *Network) *schema.Listener {
 	var taken []*schema.Listener
 	for l := range schema.Each[*schema.Listener](h.State) {
-		if l.Port == 53 && l.Addr.IsUnspecified() || l.Port == 67 && l.Proto == "udp" && l.Process != "" && !isDnsmasq(l.Process) {
+		if l.Port == 53 && l.Addr.IsUnspecified() && n.libvirt.DNS.Enable != "no" || l.Port == 67 && l.Proto == "udp" && l.Process != "" && !isDnsmasq(l.Process) {
 			taken = append(taken, l)
 		}
 	}

@@ -26,7 +26,7 @@ func runPortTaken(h *Host) []Finding {
 		if !h.deaf(n) {
 			continue
 		}
-		l := h.portTaken()
+		l := h.portTaken(n)
 		if l == nil {
 			continue
 		}
