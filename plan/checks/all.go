@@ -7,7 +7,7 @@ func All() []Check {
 
 		adapterWifi(), adapterQdisc(), tunnelMTU(), virtualboxRange(),
 
-		bridgeMTU(), bridgeSTP(), bridgeAddress(), guestMACDouble(), macvtapHost(), macvlanPort(), tapOrphan(), bridgeDown(), bridgeSnooping(),
+		bridgeMTU(), bridgeSTP(), bridgeAddress(), guestMACDouble(), macvtapHost(), macvlanPort(), tapOrphan(), bridgeDown(), bridgeSnooping(), uplinkRenamed(),
 		networkdMatch(),
 
 		subnetOverlap(), policyTable(), defaultRules(), acceptRA(), addressDAD(), addressProxy(), addressDouble(), conntrackFull(),
