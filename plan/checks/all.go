@@ -13,7 +13,7 @@ func All() []Check {
 		subnetOverlap(), policyTable(), defaultRules(), acceptRA(), addressDAD(), addressProxy(), addressDouble(), conntrackFull(),
 		neighbourFull(), sysctlBoot(), arpFlux(), networkdForeign(), neighbourStale(), defaultMissing(),
 
-		tableTainted(), nftablesIndex(), nftablesFlush(), savedForeign(), ownerRules(),
+		tableTainted(), nftablesIndex(), nftablesFlush(), savedForeign(), ownerRules(), masqueradeWithin(),
 
 		dhcpDead(), portTaken(), networkInactive(), leaseReservation(), dhcpFull(), dhcpRange(), resolvDangling(), clientIDDouble(),
 	}

@@ -60,11 +60,13 @@ func (h *Host) spare(n schema.Network) (*schema.Link, []string) {
 	if b := h.Link(n.Device); b != nil && mac(b.MAC) != "" {
 		for _, l := range free {
 			if mac(l.MAC) == mac(b.MAC) || strings.EqualFold(l.Facts.PermMAC, mac(b.MAC)) {
-				return l, []string{fmt.Sprintf("%s has the same MAC address", b.Name)}
+				return l, []string{b.Name + " has the same MAC address"}
 			}
 		}
 	}
-	free = slices.DeleteFunc(free, func(l *schema.Link) bool { return l.Type != "device" || len(h.addresses(l.Name)) > 0 || h.routed(l.Name) })
+	free = slices.DeleteFunc(free, func(l *schema.Link) bool {
+		return l.Type != "device" || len(h.addresses(l.Name)) > 0 || h.routed(l.Name)
+	})
 	if len(free) != 1 {
 		return nil, nil
 	}
