@@ -15,6 +15,6 @@ func All() []Check {
 
 		tableTainted(), nftablesIndex(), nftablesFlush(), savedForeign(), ownerRules(), masqueradeWithin(),
 
-		dhcpDead(), portTaken(), networkInactive(), leaseReservation(), dhcpFull(), dhcpRange(), resolvDangling(), clientIDDouble(),
+		dhcpDead(), portTaken(), networkInactive(), leaseReservation(), dhcpFull(), dhcpRange(), resolvDangling(), clientIDDouble(), bridgeStale(),
 	}
 }
