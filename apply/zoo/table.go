@@ -61,10 +61,11 @@ func counts(cases []*Case) string {
 			count[c.Outcome]++
 		}
 	}
+	said := alike[Reported] + alike[Repaired]
 	return fmt.Sprintf("%d faults: **%d named and repaired**, **%d named** where nothing on the host can or may repair them, %d not covered.\n"+
 		"%d look-alikes: of %d nothing is said and to them nothing is done, of %d something else is said that is true, %d are not covered.\n",
 		count[Repaired]+count[Reported]+count[Uncovered], count[Repaired], count[Reported], count[Uncovered],
-		alike[Healthy]+alike[Reported]+alike[Uncovered], alike[Healthy], alike[Reported], alike[Uncovered])
+		alike[Healthy]+said+alike[Uncovered], alike[Healthy], said, alike[Uncovered])
 }
 
 func row(c *Case, took time.Duration) string {
