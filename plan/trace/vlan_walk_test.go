@@ -46,7 +46,7 @@ func TestWalkVLANs(t *testing.T) {
 		{"a stranger to the bridge's VLANs", trunk + "link a type tap master br0 vlan 30pu", aToHost, "depends request bridge: br0 in VLAN 30 has no address: how a guest reaches the host's other addresses is not for this host to know"},
 		{"unknown VLANs", trunk + "link a type tap master br0", aToB, "depends request bridge: a: vlan_filtering is on in br0, and its VLANs are not known"},
 
-		// FAULTS: a wrong PVID; the bridge itself lacks the VLAN; the trunk does; no untagging.
+		// A wrong PVID; the bridge itself lacks the VLAN; the trunk does; no untagging.
 		{"a wrong PVID", trunk + "link b type tap master br0 vlan 1pu", aToB, "block request VN209"},
 		{"no PVID", trunk + "link a type tap master br0 vlan 1u", aToB, "block request VN208"},
 		{"the bridge itself is not in the VLAN", trunk + "link br0 type bridge vlan_filtering vlan 1pu", aToHost, "block request VN209"},
