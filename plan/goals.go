@@ -164,6 +164,9 @@ func (h *healer) judge(g *schema.Goal, fates [][]trace.Result, left string, rely
 	if len(fates) == 0 {
 		return CheckResult{Status: "unknown", Why: "no device or address is known for " + h.vague(g)}
 	}
+	if g.Allow && !slices.ContainsFunc(fates, func(of []trace.Result) bool { return len(of) > 0 }) {
+		return CheckResult{Status: "unknown", Why: "no packet is known that could be sent: no address leads to " + h.vague(g)}
+	}
 	var bad, open []trace.Result
 	for _, results := range fates {
 		for _, res := range results {

@@ -74,7 +74,7 @@ func (h *healer) senders(s *schema.State, g *schema.Goal, v6 bool) []side {
 					continue
 				}
 				more := out[0]
-				more.dev, more.bridge, more.ends = dev, bridgeName(s, dev), []end{{addr: out[0].ends[0].addr, port: h.uplinkPort(dev)}}
+				more.dev, more.bridge, more.ends = dev, bridgeName(s, dev), []end{h.uplink(out[0].ends[0].addr, dev)}
 				out = append(out, more)
 			}
 		}
@@ -166,6 +166,8 @@ type end struct {
 	other netip.Addr
 	// routed means those of the set that the host routes to the device.
 	routed bool
+	// link is the device that the host routes everybody's addresses to, where the file says that it is reached by the port.
+	link string
 }
 
 // bearing is an end of a goal as the other one sees it.
@@ -318,7 +320,7 @@ func (h *healer) findOutside(s *schema.State, other bearing) (side, bool) {
 		a := netip.MustParseAddr(c)
 		for _, way := range h.layout(s).ways(netip.PrefixFrom(a, a.BitLen()), other) {
 			if dev := way.Link; dev != "" && way.Dst.Bits() <= mostDefault {
-				return side{dev: dev, ends: []end{{addr: a, port: h.uplinkPort(dev)}}, bridge: bridgeName(s, dev)}, true
+				return side{dev: dev, ends: []end{h.uplink(a, dev)}, bridge: bridgeName(s, dev)}, true
 			}
 		}
 	}
@@ -332,7 +334,7 @@ func (h *healer) findOutside(s *schema.State, other bearing) (side, bool) {
 			continue
 		}
 		a := lastHost(rt.Dst)
-		return side{dev: devs[0], ends: []end{{addr: a, port: h.uplinkPort(devs[0])}}, bridge: bridgeName(s, devs[0])}, true
+		return side{dev: devs[0], ends: []end{h.uplink(a, devs[0])}, bridge: bridgeName(s, devs[0])}, true
 	}
 	if v6 {
 		return side{}, false
@@ -347,12 +349,13 @@ func bridgeName(s *schema.State, dev string) string {
 	return ""
 }
 
-// uplinkPort is the port by which a bridge of the file reaches its LAN, or the device itself.
-func (h *healer) uplinkPort(dev string) string {
+// uplink is everybody whom the host routes to a device: behind the port by which a bridge of the file reaches its LAN, or the
+// device itself.
+func (h *healer) uplink(a netip.Addr, dev string) end {
 	if n := h.r.networks[dev]; n != nil && len(n.Ports) > 0 {
-		return n.Ports[0]
+		return end{addr: a, port: n.Ports[0], link: dev}
 	}
-	return dev
+	return end{addr: a, port: dev}
 }
 
 // lastHost is the last address of a network that a machine can have.
@@ -412,7 +415,7 @@ func (h *healer) siblings(s *schema.State, g *schema.Goal, from side) []trace.Qu
 }
 
 func (h *healer) query(s *schema.State, g *schema.Goal, from side, a, b end) []trace.Query {
-	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: a.set, DstSet: b.set, From: a.port, Src: a.addr, To: b.port, Dst: b.addr, SrcRouted: a.routed, DstRouted: b.routed}
+	q := trace.Query{Service: g.Service, Via: g.Via, SrcSet: a.set, DstSet: b.set, From: a.port, Src: a.addr, To: b.port, Dst: b.addr, SrcRouted: a.routed, DstRouted: b.routed, SrcLink: a.link, DstLink: b.link}
 	if b.port == "" && !b.addr.IsValid() { // the host
 		q.Dst = h.hostAddress(s, from)
 		if len(b.set) > 0 {

@@ -348,7 +348,7 @@ type side struct {
 }
 
 func source(q *Query) side {
-	s := side{varSrc, q.From, q.SrcSet, q.Src, q.SrcRouted, q.From == "", q.Dst, q.To}
+	s := side{varSrc, cmp.Or(q.SrcLink, q.From), q.SrcSet, q.Src, q.SrcRouted, q.From == "", q.Dst, q.To}
 	if q.Via != nil {
 		s.other = q.WantDst
 	}
@@ -356,7 +356,7 @@ func source(q *Query) side {
 }
 
 func destination(q *Query) side {
-	s := side{varDst, q.To, q.DstSet, q.Dst, q.DstRouted, false, q.Src, q.From}
+	s := side{varDst, cmp.Or(q.DstLink, q.To), q.DstSet, q.Dst, q.DstRouted, false, q.Src, q.From}
 	s.fixed = q.Via != nil || q.To == "" && (!q.Anywhere || len(q.DstSet) == 0)
 	return s
 }

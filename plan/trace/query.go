@@ -23,6 +23,9 @@ type Query struct {
 	WantDst netip.Addr
 	// SrcRouted means those of SrcSet only whom the host routes to From, DstRouted those of DstSet whom it routes to To.
 	SrcRouted, DstRouted bool
+	// SrcLink and DstLink are the links that the host routes the ends' addresses to, where From and To are ports that are said to
+	// lead to them: whether they do is then the question. "" for From and To themselves, as far as their VLANs let them be.
+	SrcLink, DstLink string
 	// Anywhere asks where the packets get to, wherever that is: see Flow. An empty To is then no claim that they end at the
 	// host, and DstSet holds for it, too.
 	Anywhere bool
