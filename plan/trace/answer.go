@@ -376,7 +376,25 @@ func (a *asking) beyond(c cells, s side) bdd.Node {
 			}
 		}
 	}
-	return a.seen(f)
+	return a.seen(r.x.Diff(f, a.among(c, s, d)))
+}
+
+// among are the addresses of the networks that the other end is in, if this end is elsewhere: whoever has one of them is
+// spoken to without the host, whatever a routing table for others' packets would say.
+func (a *asking) among(c cells, s side, d *device) bdd.Node {
+	f, l3 := bdd.False, a.r.w.devices[s.otherLink]
+	if l3 != nil && l3.master != nil && l3.master.bridge {
+		l3 = l3.master
+	}
+	if l3 == nil || l3 == d || d != nil && a.r.w.under(d) == l3 || d != nil && d.master == l3 {
+		return f
+	}
+	for _, x := range l3.addrs {
+		if p := x.Prefix.Masked(); p.Addr().BitLen() == 8*c.len() && !p.IsSingleIP() {
+			f = a.r.x.Or(f, c.in(a.r.x, p))
+		}
+	}
+	return f
 }
 
 // wanted is the port that follows from the one sent to, where a forward leads a range of ports.
