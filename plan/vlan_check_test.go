@@ -75,6 +75,12 @@ guest "web1" {
 		out["eno1 named"] = strconv.FormatBool(named)
 		return out
 	}
+	// The host alone is in another VLAN: guests reach the LAN, and each other.
+	for name, want := range map[string]string{"guests of bridge.lan reach the LAN and beyond": "ok", "the host reaches guests of bridge.lan": "fail", "guests of bridge.lan reach each other": "ok"} {
+		if got := status(lanHost(100, 100, 1))[name]; got != want {
+			t.Errorf("%s, with the host in another VLAN: %q, want %q", name, got, want)
+		}
+	}
 	for name, want := range map[string][2]string{
 		"guests of bridge.lan reach each other":         {"ok", "ok"},
 		"the host reaches guests of bridge.lan":         {"ok", "ok"},

@@ -1,6 +1,7 @@
 package trace
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -289,6 +290,9 @@ func (r *sweep) admitted(br, port *device) (vid uint16, ok bool) {
 			if vid = vlans.PVID(); vid == 0 {
 				return 0, r.unmodelled("bridge", schema.LinkRef(br.name), br.name+" has no PVID: in which VLAN the sender is, is not known")
 			}
+			if len(r.w.somePorts(br, vid)) == 0 { // nobody can be in it
+				vid = cmp.Or(r.w.guestsVLAN(b), vid)
+			}
 		}
 		return vid, r.comesBySome(br, vid)
 	}
@@ -306,6 +310,25 @@ func (r *sweep) admitted(br, port *device) (vid uint16, ok bool) {
 		return 0, r.halted(h)
 	}
 	return vid, true
+}
+
+// guestsVLAN is the one VLAN that the guests' ports of a bridge put frames without a tag in; 0 where there is none, or several.
+func (w *Walker) guestsVLAN(b *fabric) uint16 {
+	vid := uint16(0)
+	for _, l := range b.ports {
+		d := w.devices[l.Name]
+		if d == nil || !guestLike(d) || l.Facts == nil || l.Facts.VLANs == nil || b.closed(l) != nil {
+			continue
+		}
+		switch v := l.Facts.VLANs.PVID(); {
+		case v == 0 || v == vid:
+		case vid != 0:
+			return 0
+		default:
+			vid = v
+		}
+	}
+	return vid
 }
 
 // hostIn is the link of the host that a frame in a VLAN may be for. Where it has none there, but the sender is in a network of
