@@ -85,6 +85,9 @@ func (h *healer) foreseen(checks []Check) {
 
 func (h *healer) judgeAll(s *schema.State, rely bool) []CheckResult {
 	w := h.walk(s)
+	if h.layouts[s] == nil {
+		h.laidOut(s, w.Map())
+	}
 	qs := make([][]trace.Query, len(h.r.Goals))
 	left := make([]string, len(h.r.Goals))
 	for i := range h.r.Goals {

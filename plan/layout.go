@@ -33,8 +33,8 @@ type bearing struct {
 	link string
 }
 
-func newLayout(s *schema.State) *layout {
-	l := &layout{host: map[netip.Addr]bool{}, onLink: map[string][]netip.Addr{}, outsides: map[bearing]outsideSide{}, where: trace.NewMap(s)}
+func newLayout(s *schema.State, where *trace.Map) *layout {
+	l := &layout{host: map[netip.Addr]bool{}, onLink: map[string][]netip.Addr{}, outsides: map[bearing]outsideSide{}, where: where}
 	for a := range schema.Each[*schema.Address](s) {
 		ip := a.Prefix.Addr()
 		l.host[ip] = true
@@ -63,13 +63,17 @@ func (l *layout) ways(to netip.Prefix, from bearing) []trace.Way {
 
 // layout caches the layouts of the live and of the foreseen state. Remedies touch rules only, which a layout does not hold.
 func (h *healer) layout(s *schema.State) *layout {
+	if l := h.layouts[s]; l != nil {
+		return l
+	}
+	return h.laidOut(s, trace.NewMap(s))
+}
+
+// laidOut makes the layout of a state.
+func (h *healer) laidOut(s *schema.State, where *trace.Map) *layout {
 	if h.layouts == nil {
 		h.layouts = map[*schema.State]*layout{}
 	}
-	l := h.layouts[s]
-	if l == nil {
-		l = newLayout(s)
-		h.layouts[s] = l
-	}
-	return l
+	h.layouts[s] = newLayout(s, where)
+	return h.layouts[s]
 }

@@ -266,21 +266,33 @@ func (a *asking) address(c cells, s side, pc bdd.Node) bdd.Node {
 		c.put(set[0].Addr().AsSlice())
 		return pc
 	}
+	whole := s
+	if v6 := c.len() == 16; !r.w.fib[family(v6)].bySource { // the way is the same from everywhere
+		if s.other = (netip.Addr{}); !v6 { // whose tables look at the link
+			s.otherLink = ""
+		}
+	}
 	c.freeAll(s.first)
 	in := a.given(c, set) // it makes bits of c constants, too
 	k := addressesOf(s, c.len() == 16)
 	f, ok := r.ends[k]
 	if !ok {
+		certain := true
 		switch {
 		case len(set) == 0:
-			in = a.beyond(c, s)
+			in, certain = a.beyond(c, s)
 		case s.routed:
-			in = r.x.And(in, a.beyond(c, s))
+			var there bdd.Node
+			there, certain = a.beyond(c, s)
+			in = r.x.And(in, there)
 		}
 		f = a.theirs(c, in, len(set) == 0)
-		if len(r.unknowns) == 0 { // what nobody can foresee (one of several hops) is another's in the next question
+		if certain { // what nobody can foresee (one of several hops) is another's in the next question
 			r.ends[k] = f
 		}
+	}
+	if len(set) == 0 || s.routed {
+		f = r.x.Diff(f, a.among(c, whole, r.w.devices[s.link]))
 	}
 	return r.x.And(pc, f)
 }
@@ -361,8 +373,9 @@ func destination(q *Query) side {
 	return s
 }
 
-// beyond are the addresses that the host routes to a link: those that somebody there can have.
-func (a *asking) beyond(c cells, s side) bdd.Node {
+// beyond are the addresses that the host routes to a link: those that somebody there can have. certain says that nothing that nobody
+// can foresee makes a difference.
+func (a *asking) beyond(c cells, s side) (there bdd.Node, certain bool) {
 	r, f := a.r, bdd.False
 	d := r.w.devices[s.link]
 	questions := []question{r.w.leading(c, s.other, s.otherLink)}
@@ -376,7 +389,8 @@ func (a *asking) beyond(c cells, s side) bdd.Node {
 			}
 		}
 	}
-	return a.seen(r.x.Diff(f, a.among(c, s, d)))
+	there = a.seen(f)
+	return there, there == f
 }
 
 // among are the addresses of the networks that the other end is in, if this end is elsewhere: whoever has one of them is

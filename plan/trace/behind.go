@@ -2,7 +2,6 @@ package trace
 
 import (
 	"net/netip"
-	"slices"
 	"sync"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -12,11 +11,9 @@ import (
 // Map tells where addresses are, as far as the host knows: its routing tables with their rules, its neighbours and the
 // forwarding databases of its bridges. It knows no firewall. It may be used by several goroutines at once.
 type Map struct {
-	w *Walker
-	// bySource says that the way depends on the source or on the link of the packet.
-	bySource bool
-	mu       sync.Mutex
-	kept     map[leads][]Way
+	w    *Walker
+	mu   sync.Mutex
+	kept map[leads][]Way
 }
 
 // leads is a question to the routing tables.
@@ -27,13 +24,10 @@ type leads struct {
 }
 
 // NewMap indexes a state.
-func NewMap(s *schema.State) *Map {
-	m := &Map{w: indexed(s), kept: map[leads][]Way{}}
-	for _, f := range m.w.fib {
-		m.bySource = m.bySource || slices.ContainsFunc(f.rules, func(ru *schema.PolicyRule) bool { return ru.IIF != "" || ru.Src.IsValid() && ru.Src.Bits() > 0 })
-	}
-	return m
-}
+func NewMap(s *schema.State) *Map { return indexed(s).Map() }
+
+// Map is the Map of the Walker's state.
+func (w *Walker) Map() *Map { return &Map{w: w, kept: map[leads][]Way{}} }
 
 // Way is where the host sends packets to some addresses.
 type Way struct {
@@ -55,7 +49,7 @@ type Way struct {
 // kept for who asks again: it must not be changed.
 func (m *Map) Ways(to netip.Prefix, from netip.Addr, in string) []Way {
 	k := leads{to.Masked(), from, in}
-	if !m.bySource {
+	if !m.w.fib[0].bySource && !m.w.fib[1].bySource {
 		k.from, k.in = netip.Addr{}, ""
 	}
 	m.mu.Lock()

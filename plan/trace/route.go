@@ -24,6 +24,8 @@ type fib struct {
 	tables map[uint32]*rtable
 	// custom says that there are rules beside the three that every host has, or local routes that no address brought.
 	custom bool
+	// bySource says that rules look at the source of packets or at the link they come in by.
+	bySource bool
 	// dissects says that rules make the kernel look at protocol and ports of packets that come in: those that ask for them and are
 	// not for the host's own alone (include/net/fib_rules.h, fib_rule_requires_fldissect). Without, both are 0 for every rule.
 	dissects bool
@@ -80,6 +82,7 @@ func newFIB(w *Walker, v6 bool) *fib {
 		slices.Reverse(t.lens)
 	}
 	f.rules = policyRules(w.state, v6)
+	f.bySource = slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool { return r.IIF != "" || r.Src.IsValid() && r.Src.Bits() > 0 })
 	f.dissects = slices.ContainsFunc(f.rules, func(r *schema.PolicyRule) bool {
 		return r.IIF != "lo" && (r.IPProto != 0 || r.SPort != "" || r.DPort != "")
 	})

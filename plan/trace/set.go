@@ -2,6 +2,7 @@ package trace
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 
 	"github.com/vmnet/vmnet/plan/bdd"
@@ -117,11 +118,14 @@ func (r *sweep) copyOf(c cells) cells {
 // member tells for which packets the key leads to one of the elements that want says (nil: all), the catch-all apart. The
 // answer is kept under the number which.
 func (r *sweep) member(s *set, key cells, which int, want func(elem int) bool) bdd.Node {
-	vec := slices.Clone(key.vec(r.x.Space, r.x.buf[:]))
-	k := memberKey{s, which, vecKey(vec)}
-	if f, ok := r.members[k]; ok {
+	vec := key.vec(r.x.Space, r.x.buf[:])
+	var room [4 * 32 * 8]byte // enough for two addresses of IPv6
+	name := appendVec(room[:0], vec)
+	if f, ok := r.members[memberKey{s, which, string(name)}]; ok {
 		return f
 	}
+	vec = slices.Clone(vec)
+	k := memberKey{s, which, string(name)}
 	f := r.plainMember(s, key, vec, want)
 	if len(s.linear) > 0 {
 		rest := bdd.True
@@ -140,12 +144,13 @@ func (r *sweep) member(s *set, key cells, which int, want func(elem int) bool) b
 	return f
 }
 
-func vecKey(v bdd.Vec) string {
-	b := make([]byte, 0, 4*len(v))
+func vecKey(v bdd.Vec) string { return string(appendVec(make([]byte, 0, 4*len(v)), v)) }
+
+func appendVec(b []byte, v bdd.Vec) []byte {
 	for _, n := range v {
-		b = append(b, byte(n), byte(n>>8), byte(n>>16), byte(n>>24))
+		b = binary.NativeEndian.AppendUint32(b, uint32(n))
 	}
-	return string(b)
+	return b
 }
 
 // plainMember asks for the single keys and the sorted intervals.
