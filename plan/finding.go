@@ -108,7 +108,7 @@ func (r *resolved) findingFor(d *draft) (Finding, bool) {
 		case key == "disable_ipv6" && o.Value == "0":
 			f.Code, f.Title = "VN311", "IPv6 is disabled on "+link
 		case key == "accept_ra":
-			f.Code, f.Detail = "VN323", "a host that forwards takes no router advertisements unless it is 2: the default route by " + link + " would go"
+			f.Code, f.Detail = "VN323", "a host that forwards takes no router advertisements unless it is 2: the default route by "+link+" would go"
 		}
 	case *schema.Dnsmasq:
 		r.serviceFinding(&f, d, o)

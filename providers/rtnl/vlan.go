@@ -139,7 +139,7 @@ func decodeBridgeFacts(data []byte) *schema.BridgeFacts {
 	for t, v := range attrs(data) {
 		switch t {
 		case unix.IFLA_BR_MCAST_QUERIER:
-			f.Querier = u8(v) != 0
+			f.Querier, f.Settings = u8(v) != 0, and(f.Settings, bridgeSetting(t, v))
 		case unix.IFLA_BR_MCAST_QUERIER_STATE:
 			f.OtherQuerier6 = otherQuerier6(v)
 		case unix.IFLA_BR_VLAN_PROTOCOL:
