@@ -182,8 +182,15 @@ func (e *Entry) Left() time.Duration {
 	return max(0, e.Deadline-uptime())
 }
 
-// Rebooted tells whether the host was booted since: what was only in the kernel is gone.
-func (e *Entry) Rebooted() bool { return e.Boot != "" && e.Boot != bootID() }
+// Rebooted tells whether the host was booted since: what was only in the kernel is gone. Where this boot cannot be named it is not
+// said to be another: see whenUnknown.
+func (e *Entry) Rebooted() bool {
+	now := bootID()
+	return e.Boot != "" && now != "" && e.Boot != now
+}
+
+// whenUnknown tells whether it cannot be told if the host was booted since.
+func (e *Entry) whenUnknown() bool { return e.Boot != "" && bootID() == "" }
 
 // Guarded tells whether its watchdog lives.
 func (e *Entry) Guarded() bool { return !e.Rebooted() && e.Watchdog.Alive() }

@@ -42,7 +42,7 @@ func kill(p Process) error {
 	return nil
 }
 
-// bootID names this boot; "" where /proc is not to be had.
+// bootID names this boot; "" where /proc is not to be had says nothing, and is compared with nothing.
 func bootID() string {
 	id, err := sessions.BootID()
 	if err != nil {

@@ -171,6 +171,8 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 		return no("it has ended: " + string(e.Result))
 	case e.Phase == Confirmed:
 		return nil // and died before it had written everything
+	case e.whenUnknown():
+		return no(errWhen.Error())
 	case e.Rebooted():
 		return no("the host was booted since, which undid it")
 	case e.elsewhere():
@@ -220,6 +222,9 @@ func (e *PendingError) Error() string {
 // Is makes a PendingError an ErrBusy.
 func (e *PendingError) Is(target error) bool { return target == ErrBusy }
 
+// errWhen is why nothing is made of a change that was left: an undo needs to know whether a reboot did it already.
+var errWhen = errors.New("whether the host was booted since it was made cannot be told: /proc/sys/kernel/random/boot_id cannot be read")
+
 // Opener opens the host for a configuration, which may be nil.
 type Opener func(*schema.Desired) (Host, func() error, error)
 
@@ -234,6 +239,9 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 	for _, e := range entries {
 		if e.elsewhere() && !e.Rebooted() {
 			continue // another host, as it were
+		}
+		if e.whenUnknown() {
+			return fmt.Errorf("recover from change %s: %w", e.ID, errWhen)
 		}
 		if e.Unreadable() || e.Phase == Ended && len(e.Remaining()) == 0 {
 			if err := l.dirs.toHistory(e.Path); err != nil {
