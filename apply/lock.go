@@ -60,7 +60,16 @@ func Acquire(ctx context.Context, dirs Dirs, h Holder, timeout time.Duration) (*
 	if err := dirs.secure(); err != nil {
 		return nil, err
 	}
-	file, err := openPrivate(filepath.Join(dirs.Run, "lock"), os.O_RDWR|os.O_CREATE)
+	return take(ctx, dirs, h, timeout)
+}
+
+// take is Acquire for whoever must act whatever became of the directories since they were found in order: a watchdog.
+func take(ctx context.Context, dirs Dirs, h Holder, timeout time.Duration) (*Lock, error) {
+	path := filepath.Join(dirs.Run, "lock")
+	file, err := openPrivate(path, os.O_RDWR|os.O_CREATE)
+	if errors.Is(err, unix.EROFS) { // flock(2) asks for no right to write
+		file, err = openPrivate(path, os.O_RDONLY)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
@@ -68,9 +77,7 @@ func Acquire(ctx context.Context, dirs Dirs, h Holder, timeout time.Duration) (*
 	if err := l.wait(ctx, timeout); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
-	if err := l.sign(h); err != nil {
-		return nil, errors.Join(err, l.Release())
-	}
+	l.sign(h)
 	return l, nil
 }
 
@@ -123,7 +130,7 @@ func (l *Lock) wait(ctx context.Context, timeout time.Duration) error {
 // holder reads who signed; the zero Holder where that cannot be read.
 func (l *Lock) holder() Holder {
 	var h Holder
-	b := make([]byte, 4096)
+	b := make([]byte, signature)
 	n, _ := l.file.ReadAt(b, 0) // io.EOF is usual: the file is short
 	if json.Unmarshal(b[:n], &h) != nil {
 		return Holder{}
@@ -131,19 +138,28 @@ func (l *Lock) holder() Holder {
 	return h
 }
 
-func (l *Lock) sign(h Holder) error {
-	b, err := json.Marshal(h)
-	if err != nil {
-		return fmt.Errorf("sign lock: %w", err)
-	}
-	if err := l.file.Truncate(0); err != nil {
-		return fmt.Errorf("sign lock: %w", err)
-	}
-	if _, err := l.file.WriteAt(append(b, '\n'), 0); err != nil {
-		return fmt.Errorf("sign lock: %w", err)
-	}
-	return nil
+// sign writes a name for those who find the lock held. What holds is the flock: a name that a full or read-only file system does
+// not take keeps nobody from confirming or undoing a change.
+func (l *Lock) sign(h Holder) {
+	b, _ := json.Marshal(h)
+	l.overwrite(append(b, '\n'))
 }
+
+// unsign takes the name back: nobody must be taken for a holder who is none.
+func (l *Lock) unsign() { l.overwrite(nil) }
+
+// overwrite keeps what room the file has, for on a full disk there may be no other: the rest of it becomes white space.
+func (l *Lock) overwrite(b []byte) {
+	if info, err := l.file.Stat(); err == nil {
+		for int64(len(b)) < min(info.Size(), signature) {
+			b = append(b, '\n')
+		}
+	}
+	_, _ = l.file.WriteAt(b, 0)
+}
+
+// signature is how much of the file is read for a name.
+const signature = 4096
 
 // Release gives the lock back. The file stays: removing it would let two processes lock two files of one name.
 func (l *Lock) Release() error {
@@ -151,7 +167,8 @@ func (l *Lock) Release() error {
 		return nil
 	}
 	// Unlocked by name: a program that inherited the descriptor and lives on, such as a server, must not keep it.
-	err := errors.Join(l.file.Truncate(0), unix.Flock(int(l.file.Fd()), unix.LOCK_UN), l.file.Close())
+	l.unsign()
+	err := errors.Join(unix.Flock(int(l.file.Fd()), unix.LOCK_UN), l.file.Close())
 	l.file = nil
 	if err != nil {
 		return fmt.Errorf("release lock: %w", err)

@@ -32,6 +32,42 @@ func TestLockNamesItsHolder(t *testing.T) {
 	}
 }
 
+// The name in the lock is taken back with it, whatever its length, and needs no room that a first one did not.
+func TestLockIsSignedInPlace(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	for _, command := range []string{"vmnet apply " + strings.Repeat("long", 100), "vmnet confirm"} {
+		l, err := apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{PID: 4711, Command: command}, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = apply.Acquire(t.Context(), apply.DirsAt(dir, ""), apply.Holder{}, 0)
+		if busy, ok := errors.AsType[*apply.BusyError](err); !ok || busy.Holder.Command != command {
+			t.Errorf("%v, want %s to hold it", err, command)
+		}
+		before := size(t, dir)
+		if err := l.Release(); err != nil {
+			t.Fatal(err)
+		}
+		if after := size(t, dir); after != before {
+			t.Errorf("the lock has %d bytes, had %d: the next one needs room", after, before)
+		}
+		b, err := os.ReadFile(filepath.Join(dir, "lock"))
+		if err != nil || strings.TrimSpace(string(b)) != "" {
+			t.Errorf("given back, it still names somebody: %s (%v)", b, err)
+		}
+	}
+}
+
+func size(t *testing.T, dir string) int64 {
+	t.Helper()
+	info, err := os.Stat(filepath.Join(dir, "lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}
+
 func TestRuntimeDirIsPrivate(t *testing.T) {
 	t.Parallel()
 	base := t.TempDir()

@@ -211,7 +211,7 @@ func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (a
 			return true, nil //nolint:nilerr // it is tried again
 		}
 	}
-	l, err := Acquire(ctx, w.Dirs, NewHolder("vmnet watchdog of "+e.ID), 0)
+	l, err := take(ctx, w.Dirs, NewHolder("vmnet watchdog of "+e.ID), 0)
 	if err != nil {
 		w.overdue(err, f)
 		return true, nil
