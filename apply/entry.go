@@ -93,6 +93,9 @@ func (e *Entry) take(r record) {
 	case recordFailed:
 		p.failed, p.made, p.err = true, r.Made, r.Error
 	case recordWait:
+		if e.Phase != Applying && e.Phase != Waiting { // more time was asked for too late
+			break
+		}
 		if e.Phase == Applying {
 			e.Changed = r.Time
 		}

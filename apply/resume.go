@@ -201,6 +201,9 @@ func Extend(l *Lock, e *Entry, more time.Duration) error {
 	if err := e.confirmable(Who{}, true); err != nil {
 		return err
 	}
+	if e.Phase != Waiting {
+		return &NotConfirmedError{e.ID, "it is confirmed, and waits no more", false}
+	}
 	j := &Journal{dirs: l.dirs, path: e.Path}
 	if err := j.reopen(); err != nil {
 		return err
