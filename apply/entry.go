@@ -40,11 +40,12 @@ type Entry struct {
 	Report *Report   `json:"report,omitempty"`
 	Ended  time.Time `json:"ended,omitzero"`
 
-	// Changed is when the host was as planned: logins made later prove the way in.
+	// Changed is when the host was as planned.
 	Changed time.Time `json:"changed,omitzero"`
 
-	steps map[int]*progress
-	wait  time.Duration // how long the wait for a confirmation is
+	changed time.Duration // the same on the clock since boot, 0 before: logins made later prove the way in
+	steps   map[int]*progress
+	wait    time.Duration // how long the wait for a confirmation is
 }
 
 // Confirmation is who said that a change may stay.
@@ -97,7 +98,7 @@ func (e *Entry) take(r record) {
 			break
 		}
 		if e.Phase == Applying {
-			e.Changed = r.Time
+			e.Changed, e.changed = r.Time, r.Deadline-r.Wait
 		}
 		e.Phase, e.Deadline, e.wait = Waiting, r.Deadline, r.Wait
 	case recordConfirmed:

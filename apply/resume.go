@@ -155,7 +155,8 @@ func (r *run) renew(ctx context.Context) {
 type NotConfirmedError struct {
 	ID     string
 	Reason string
-	// SameLogin says that the login which made the change tried to confirm it.
+	// SameLogin says that the login which tried to confirm the change proves nothing about the way in: it made the change, or was
+	// there before it.
 	SameLogin bool
 }
 
@@ -185,6 +186,9 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 		return no("its time is over: it is being undone")
 	case !fromHere && e.Who.Login.Same(who.Login):
 		return &NotConfirmedError{e.ID, "this is the login that made the change: that it lives on proves nothing about the way in. " +
+			"Log in anew and confirm from there, or give --from-this-session", true}
+	case !fromHere && who.Login.Before(e.changed):
+		return &NotConfirmedError{e.ID, "this login was there before the change was made: that it lives on proves nothing about the way in. " +
 			"Log in anew and confirm from there, or give --from-this-session", true}
 	}
 	return nil

@@ -85,11 +85,12 @@ func (r *remote) wants(out string, want ...string) {
 
 const lab = "nat \"lab\" {\n  device = \"virbr-lab\"\n  subnet = \"10.20.0.0/24\"\n}\n"
 
-// TestSSHConfirm: over ssh a change waits by itself; the login that made it cannot confirm it, another can.
+// TestSSHConfirm: over ssh a change waits by itself; the login that made it cannot confirm it, nor one from before; a new one can.
 func TestSSHConfirm(t *testing.T) {
 	overSSH(t, func(r *remote) {
-		a := r.login()
+		a, old := r.login(), r.login()
 		r.wants(a.run(0, "vmnet apply "+r.file("lab", lab)+" --auto-approve --detach"), "not confirmed")
+		r.wants(old.run(5, "vmnet confirm"), "VN809", "before the change")
 		r.wants(a.run(5, "vmnet confirm"), "VN809")
 		r.wants(a.run(5, "setsid -w env -i "+program()+" confirm --runtime-dir "+r.dir+"/run"), "VN809")
 		r.wants(a.run(9, "vmnet apply "+r.file("none", "")+" --auto-approve"), "VN808")

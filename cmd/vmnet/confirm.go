@@ -13,8 +13,8 @@ import (
 	"github.com/vmnet/vmnet/cmd/vmnet/view"
 )
 
-const confirmHelp = `Lets the change stay that waits for it. It counts only from another login than the one that made the change: an old
-connection lives on where no new one gets in.
+const confirmHelp = `Lets the change stay that waits for it. It counts only from a login that is newer than the change: an old connection
+lives on where no new one gets in.
 
 ID is printed by apply and by vmnet history; it may be left out, or cut short.`
 

@@ -2,6 +2,7 @@ package sessions
 
 import (
 	"slices"
+	"time"
 
 	"github.com/vmnet/vmnet/schema"
 )
@@ -62,6 +63,25 @@ func (l Login) Same(other Login) bool {
 	}
 	return l.Leader == other.Leader
 }
+
+// Before tells a login over the network that was there at a time since boot (SinceBoot): the youngest of the processes that serve it
+// was. Where none is known, as with a server that is one process for all, its leader decides. A login that is not dated, or that
+// comes over no network, is not said to be older.
+func (l Login) Before(at time.Duration) bool {
+	if l.Kind != SSH {
+		return false
+	}
+	start := l.Leader.Start
+	for i, p := range l.Servers {
+		if i == 0 || p.Start > start {
+			start = p.Start
+		}
+	}
+	return start != 0 && time.Duration(start)*tick < at
+}
+
+// tick is the unit of Process.Start: USER_HZ is 100 wherever this runs (proc_pid_stat(5), sysconf(3)).
+const tick = 10 * time.Millisecond
 
 // comesOver tells whether one of the login's connections is that one. A server over UDP waits for anybody: there the server's
 // own port is what tells two apart.

@@ -82,3 +82,31 @@ func TestLog(t *testing.T) {
 		t.Errorf("it took %v", d)
 	}
 }
+
+// A login is as old as the youngest of what serves it: who attaches anew to an old tmux has come in.
+func TestLoginBefore(t *testing.T) {
+	t.Parallel()
+	const at = 1000 * time.Second
+	for _, c := range []struct {
+		login Login
+		want  bool
+	}{
+		{Login{Kind: SSH, Servers: []Process{{1, 99_999}}, Leader: Process{2, 100_500}}, true}, // another channel of an old connection
+		{Login{Kind: SSH, Servers: []Process{{1, 100_001}}, Leader: Process{2, 100_002}}, false},
+		{Login{Kind: SSH, Servers: []Process{{1, 500}, {3, 100_001}}, Leader: Process{2, 600}}, false},
+		{Login{Kind: SSH, Leader: Process{2, 600}}, true},
+		{Login{Kind: SSH, Leader: Process{2, 100_600}}, false},
+		{Login{Kind: SSH}, false},
+		{Login{Kind: Console, Leader: Process{2, 600}}, false},
+		{Login{Kind: None, Leader: Process{2, 600}}, false},
+	} {
+		if got := c.login.Before(at); got != c.want {
+			t.Errorf("%+v was there before: %t, want %t", c.login, got, c.want)
+		}
+	}
+	self, err := Self()
+	must(t, err)
+	if l := (Login{Kind: SSH, Leader: self}); !l.Before(SinceBoot()) || l.Before(SinceBoot()-time.Hour) {
+		t.Errorf("this process started %d ticks after boot, which was %v ago", self.Start, SinceBoot())
+	}
+}
