@@ -85,9 +85,21 @@ func kindOf(m fs.FileMode) string {
 	return "file"
 }
 
-// openPrivate opens a file of ours without following a symbolic link, mode 0600.
+// openPrivate opens a file of ours without following a symbolic link, mode 0600, and without waiting: what is there must be a
+// regular file, no pipe that nobody writes to.
 func openPrivate(path string, flags int) (*os.File, error) {
-	return os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	f, err := os.OpenFile(path, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: path, Err: errors.New("it is no regular file")}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
 }
 
 // syncDir makes the names in a directory last.

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vmnet/vmnet/apply"
 )
 
@@ -104,5 +106,12 @@ func TestRuntimeDirIsPrivate(t *testing.T) {
 	}
 	if _, err := apply.Acquire(t.Context(), apply.DirsAt(trap, ""), apply.Holder{}, 0); err == nil {
 		t.Error("a lock that is a symbolic link was followed")
+	}
+	own := apply.DirsAt(filepath.Join(base, "own"), "")
+	if err := unix.Mkfifo(filepath.Join(own.State, "changes", "x.jsonl"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if open, err := own.Open(); err != nil || len(open) != 1 || !strings.Contains(open[0].Cause, "no regular file") { // and do not wait for a writer
+		t.Errorf("a pipe as a journal: %v, %v, want one that cannot be read", open, err)
 	}
 }

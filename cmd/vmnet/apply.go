@@ -309,7 +309,7 @@ func (a *app) approvedPlan(ctx context.Context, path string, o *applyFlags, deni
 	if a.lost != nil {
 		return nil, fmt.Errorf("show the plan: %w: nobody can approve what nobody saw", a.lost)
 	}
-	return p, a.ask()
+	return p, a.ask(ctx)
 }
 
 // planFor plans for a configuration, or for that of an earlier change.
@@ -325,10 +325,22 @@ func (a *app) planFor(ctx context.Context, path string, o *applyFlags, asJSON bo
 	return makePlan(seen, o.desired, path, nil)
 }
 
-// ask wants the whole word: Return alone must not change a host.
-func (a *app) ask() error {
+// ask wants the whole word: Return alone must not change a host. A signal ends the wait for it.
+func (a *app) ask(ctx context.Context) error {
 	a.errText("\nDo you want to carry out this plan? Only \"yes\" is accepted: ")
-	line, err := bufio.NewReader(a.in).ReadString('\n')
+	var line string
+	var err error
+	answered := make(chan struct{})
+	go func() { // it is left behind where nobody answers: a read cannot be told to stop
+		defer close(answered)
+		line, err = bufio.NewReader(a.in).ReadString('\n')
+	}()
+	select {
+	case <-answered:
+	case <-ctx.Done():
+		a.errText("\n")
+		return &exit{exitError, "", fmt.Errorf("apply cancelled: %w; nothing was changed", context.Cause(ctx))}
+	}
 	if !isTerminal(a.in) { // nobody's Return ended the line on the screen
 		a.errText("\n")
 	}
@@ -408,7 +420,10 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 }
 
 // noPause keeps a terminal from stopping this process (Ctrl-Z, output in the background) while the host is half changed.
-func noPause() { signal.Ignore(syscall.SIGTSTP, syscall.SIGTTOU) }
+func noPause() {
+	changing.Store(true)
+	signal.Ignore(syscall.SIGTSTP, syscall.SIGTTOU)
+}
 
 // wait follows a change until somebody confirms it or it is taken back, unless it is left to the watchdog.
 func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, report *apply.Report, o *applyFlags) (*apply.Report, error) {

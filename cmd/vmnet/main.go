@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync/atomic"
 	"syscall"
 )
 
@@ -43,6 +44,9 @@ func run(args []string, s streams, environ []string) int {
 	return int(a.end(root.ExecuteContext(ctx)))
 }
 
+// changing tells that this process may have begun to change the host.
+var changing atomic.Bool
+
 // untilSignal is a context that the first signal to end ends: an apply then stops after its step and rolls back, for a closed terminal or
 // pipe must not kill it halfway. The second ends the process at once, and what an apply has made is left to its watchdog.
 func untilSignal(s streams) (context.Context, func()) {
@@ -63,7 +67,9 @@ func untilSignal(s streams) (context.Context, func()) {
 				if sig == syscall.SIGHUP { // nobody asked for haste
 					continue
 				}
-				_, _ = io.WriteString(s.err, "vmnet: interrupted again: what is left to take back is left to the watchdog; vmnet history says what became of it\n")
+				if changing.Load() {
+					_, _ = io.WriteString(s.err, "vmnet: interrupted again: a change that was begun is left to its watchdog; vmnet history says what became of it\n")
+				}
 				os.Exit(int(exitError))
 			}
 		}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/vmnet/vmnet/apply"
@@ -97,5 +101,18 @@ func TestCodesAreUnique(t *testing.T) {
 			t.Errorf("code %s is explained twice", c.Code)
 		}
 		seen[c.Code] = true
+	}
+}
+
+// A signal ends the wait for an answer: the lock is not held by somebody who wants to be gone.
+func TestAskIsInterrupted(t *testing.T) {
+	t.Parallel()
+	in, keyboard := io.Pipe()
+	defer func() { _ = keyboard.Close() }()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(&signalError{syscall.SIGTERM})
+	var e *exit
+	if err := newApp(streams{in, io.Discard, io.Discard}, nil).ask(ctx); !errors.As(err, &e) || !strings.Contains(err.Error(), "nothing was changed") {
+		t.Errorf("interrupted at the question: %v, want to be told that nothing was changed", err)
 	}
 }
