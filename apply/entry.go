@@ -167,7 +167,7 @@ func (e *Entry) Unreadable() bool { return e.Plan == nil }
 func (d Dirs) Pending() (*Entry, error) {
 	open, err := d.Open()
 	for _, e := range open {
-		if e.Unreadable() || e.Phase != Ended && !e.elsewhere() {
+		if e.Unreadable() || e.Phase != Ended && !e.Elsewhere() {
 			return e, err
 		}
 	}
@@ -199,8 +199,8 @@ func (e *Entry) whenUnknown() bool { return e.Boot != "" && bootID() == "" }
 // Guarded tells whether its watchdog lives.
 func (e *Entry) Guarded() bool { return !e.Rebooted() && e.Watchdog.Alive() }
 
-// elsewhere tells whether it was made in another network namespace.
-func (e *Entry) elsewhere() bool {
+// Elsewhere tells whether it was made in another network namespace: on another host, as it were.
+func (e *Entry) Elsewhere() bool {
 	here := namespace()
 	return e.Namespace != "" && here != "" && e.Namespace != here
 }

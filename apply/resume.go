@@ -56,7 +56,7 @@ func Rollback(ctx context.Context, l *Lock, e *Entry, h Host, o Options, cause e
 		return nil, fmt.Errorf("roll back %s: its journal cannot be read, so that what it changed is not known (%s): vmnet plan shows what the host is: %w",
 			e.ID, e.Cause, ErrNeedsHuman)
 	}
-	if e.elsewhere() {
+	if e.Elsewhere() {
 		return nil, fmt.Errorf("roll back %s: it was made in another network namespace (%s): run this there", e.ID, e.Namespace)
 	}
 	r, _ := e.resume(l, h, o) // a journal that cannot be written keeps nobody from undoing
@@ -176,7 +176,7 @@ func (e *Entry) confirmable(who Who, fromHere bool) error {
 		return no(errWhen.Error())
 	case e.Rebooted():
 		return no("the host was booted since, which undid it")
-	case e.elsewhere():
+	case e.Elsewhere():
 		return no("it was made in another network namespace (" + e.Namespace + ")")
 	case e.Phase == Undoing:
 		return no("it is being undone")
@@ -244,7 +244,7 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 		return err
 	}
 	for _, e := range entries {
-		if e.elsewhere() && !e.Rebooted() {
+		if e.Elsewhere() && !e.Rebooted() {
 			continue // another host, as it were
 		}
 		if e.whenUnknown() {

@@ -103,7 +103,8 @@ func unconfirmed(err error) error {
 	return &exit{exitError, apply.CodeTooLate, err}
 }
 
-// underWay finds the change meant: the one named, or the only one there is.
+// underWay finds the change meant: the one named, or else the newest of this network namespace, those before others that wait for an
+// answer.
 func (a *app) underWay(args []string) (*apply.Entry, error) {
 	if len(args) > 0 {
 		e, err := a.dirs().Find(args[0])
@@ -113,18 +114,22 @@ func (a *app) underWay(args []string) (*apply.Entry, error) {
 		return e, err
 	}
 	open, err := a.dirs().Open()
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, err
-	case len(open) == 0:
-		return nil, usage(fmt.Errorf("%w under way: vmnet history lists those that ended", apply.ErrNoChange))
 	}
-	for _, e := range slices.Backward(open) {
-		if !e.Unreadable() {
-			return e, nil
+	here := slices.DeleteFunc(open, func(e *apply.Entry) bool { return e.Elsewhere() && !e.Rebooted() })
+	for _, meant := range []func(*apply.Entry) bool{
+		func(e *apply.Entry) bool { return e.Phase == apply.Waiting },
+		func(e *apply.Entry) bool { return !e.Unreadable() },
+		(*apply.Entry).Unreadable,
+	} {
+		for _, e := range slices.Backward(here) {
+			if meant(e) {
+				return e, nil
+			}
 		}
 	}
-	return open[len(open)-1], nil
+	return nil, usage(fmt.Errorf("%w under way: vmnet history lists those that ended, or wait elsewhere", apply.ErrNoChange))
 }
 
 // tellReport writes what became of a change, and ends the command.
