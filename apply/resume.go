@@ -236,7 +236,8 @@ var errWhen = errors.New("whether the host was booted since it was made cannot b
 type Opener func(*schema.Desired) (Host, func() error, error)
 
 // Recover ends what earlier processes left: a change that one died in is undone, one that was confirmed is completed, and
-// what a reboot undid is history. The lock must be held. told hears of each that was ended, with its report. The error is a *PendingError for a
+// what a reboot undid is history. The lock must be held. told hears of each that was ended, with its report, and without one of each
+// that is Unreadable and was put away. The error is a *PendingError for a
 // change that still waits for its confirmation.
 func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*Entry, *Report)) error {
 	entries, err := l.dirs.Open()
@@ -253,6 +254,9 @@ func Recover(ctx context.Context, l *Lock, open Opener, o Options, told func(*En
 		if e.Unreadable() || e.Phase == Ended && len(e.Remaining()) == 0 {
 			if err := l.dirs.toHistory(e.Path); err != nil {
 				return err
+			}
+			if e.Unreadable() {
+				told(e, nil)
 			}
 			continue
 		}

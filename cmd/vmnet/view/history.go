@@ -128,9 +128,14 @@ func Entry(e *apply.Entry, o Options) string {
 	return pg.String()
 }
 
-// Recovered says what was left of an earlier change, and what became of it.
+// Recovered says what was left of an earlier change, and what became of it; a nil report means that nobody can tell.
 func Recovered(e *apply.Entry, r *apply.Report, o Options) string {
 	pg := &page{o: o}
+	if r == nil {
+		pg.para(0, yellow, fmt.Sprintf("Change %s cannot be read (%s): whether it was made is not known, and nobody takes it back. Its journal is in the history now.", e.ID, e.Cause))
+		pg.blank()
+		return pg.String()
+	}
 	pg.para(0, yellow, fmt.Sprintf("Change %s of %s was left %s: %s", e.ID, e.Who.Text(), left(e), r.Error))
 	pg.b.WriteString(Report(r, e.Plan, o))
 	pg.blank()
