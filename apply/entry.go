@@ -144,7 +144,7 @@ func readEntry(path string) (*Entry, error) {
 
 // Open lists the changes that have not ended, and those that need a human; oldest first.
 func (d Dirs) Open() ([]*Entry, error) {
-	paths, err := filepath.Glob(filepath.Join(d.changes(), "*"+journalSuffix))
+	paths, err := journals(d.changes())
 	if err != nil {
 		return nil, fmt.Errorf("look for changes: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 )
 
 // The history is bounded: the newest stay.
@@ -16,13 +17,43 @@ const (
 	maxHistoryBytes = 128 << 20
 )
 
+// journals lists those in a directory by their names, which in the history begin with the time; none where it is missing.
+func journals(dir string) (paths []string, err error) {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	for _, e := range entries {
+		if strings.HasSuffix(e.Name(), journalSuffix) {
+			paths = append(paths, filepath.Join(dir, e.Name()))
+		}
+	}
+	return paths, err
+}
+
+// stamp is what a name in the history begins with: the time, but later than that of the newest where the clock was set back, for the
+// names are in the order of the ends.
+func (d Dirs) stamp(now time.Time) string {
+	const layout = "20060102T150405.000000Z"
+	paths, _ := journals(d.history()) // then there is none to be later than
+	for _, path := range slices.Backward(paths) {
+		text, _, _ := strings.Cut(filepath.Base(path), "-")
+		if newest, err := time.Parse(layout, text); err == nil {
+			if !now.After(newest) {
+				now = newest.Add(time.Microsecond)
+			}
+			break
+		}
+	}
+	return now.UTC().Format(layout)
+}
+
 // History lists the changes that have ended, the newest first. One that cannot be read is there with its Cause.
 func (d Dirs) History() ([]*Entry, error) {
-	paths, err := filepath.Glob(filepath.Join(d.history(), "*"+journalSuffix))
+	paths, err := journals(d.history())
 	if err != nil {
 		return nil, fmt.Errorf("look for the history: %w", err)
 	}
-	slices.Sort(paths) // their names begin with the time
 	slices.Reverse(paths)
 	var out []*Entry
 	for _, p := range paths {
@@ -52,11 +83,10 @@ func idOf(path string) string {
 func (d Dirs) Find(id string) (*Entry, error) {
 	var found []string
 	for _, dir := range []string{d.changes(), d.history()} {
-		paths, err := filepath.Glob(filepath.Join(dir, "*"+journalSuffix))
+		paths, err := journals(dir)
 		if err != nil {
 			return nil, fmt.Errorf("look for change %s: %w", id, err)
 		}
-		slices.Sort(paths)
 		slices.Reverse(paths)
 		for _, p := range paths {
 			name := strings.TrimSuffix(filepath.Base(p), journalSuffix)
@@ -80,8 +110,8 @@ func (d Dirs) Find(id string) (*Entry, error) {
 	return nil, fmt.Errorf("%w: %s", ErrNoChange, id)
 }
 
-// boundHistory removes the oldest.
-func (d Dirs) boundHistory() error {
+// boundHistory removes the oldest, never the one named.
+func (d Dirs) boundHistory(keep string) error {
 	entries, err := os.ReadDir(d.history())
 	if err != nil {
 		return fmt.Errorf("bound the history: %w", err)
@@ -94,7 +124,7 @@ func (d Dirs) boundHistory() error {
 			continue
 		}
 		bytes += info.Size()
-		if kept++; kept == 1 || kept <= maxHistory && bytes <= maxHistoryBytes {
+		if kept++; e.Name() == keep || kept <= maxHistory && bytes <= maxHistoryBytes {
 			continue
 		}
 		if err := os.Remove(filepath.Join(d.history(), e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -4,15 +4,15 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"testing"
+	"time"
 )
 
 // The history keeps the newest: not too many, and not too long ones, whatever else lies there; the last one always.
 func TestHistoryIsBounded(t *testing.T) {
 	t.Parallel()
-	dirs := Dirs{State: t.TempDir()}
-	for _, dir := range []string{dirs.changes(), dirs.history()} {
+	dirs := Dirs{State: filepath.Join(t.TempDir(), "a[1]*")} // no pattern
+	for _, dir := range []string{dirs.State, dirs.changes(), dirs.history()} {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -33,12 +33,12 @@ func TestHistoryIsBounded(t *testing.T) {
 		}
 	}
 	ids := func() (ids []string) { // the newest first
-		names, err := filepath.Glob(filepath.Join(dirs.history(), "*"+journalSuffix))
+		entries, err := dirs.History()
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range slices.Backward(names) {
-			ids = append(ids, idOf(name))
+		for _, e := range entries {
+			ids = append(ids, e.ID)
 		}
 		return ids
 	}
@@ -48,6 +48,20 @@ func TestHistoryIsBounded(t *testing.T) {
 	}
 	if got := ids(); len(got) != maxHistory || got[0] != fmt.Sprintf("change%d", maxHistory+more-1) || got[maxHistory-1] != fmt.Sprintf("change%d", more) {
 		t.Errorf("%d are left, from %s to %s; want the newest %d", len(got), got[0], got[len(got)-1], maxHistory)
+	}
+	ahead := time.Now().Add(1000 * time.Hour) // the clock was, and was set back
+	for i := range maxHistory {
+		end(fmt.Sprintf("early%d", i), 1)
+		name := filepath.Join(dirs.history(), ahead.Add(time.Duration(i)*time.Second).UTC().Format("20060102T150405.000000Z")+fmt.Sprintf("-ahead%d", i)+journalSuffix)
+		if err := os.WriteFile(name, []byte{0}, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range more {
+		end(fmt.Sprintf("back%d", i), 1)
+	}
+	if got := ids(); len(got) != maxHistory || got[0] != fmt.Sprintf("back%d", more-1) || got[more-1] != "back0" || got[more] != fmt.Sprintf("ahead%d", maxHistory-1) {
+		t.Errorf("%d are left, first %v; want the last to end first, whatever the clock says", len(got), got[:more+1])
 	}
 	end("long", maxHistoryBytes-10) // sparse
 	if got := ids(); len(got) != 11 || got[0] != "long" {

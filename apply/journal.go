@@ -241,9 +241,9 @@ func readRecords(file io.ReaderAt, offset int64, f func(record)) (next int64, er
 // toHistory moves the journal of a change that has ended.
 func (d Dirs) toHistory(path string) error {
 	id := strings.TrimSuffix(filepath.Base(path), journalSuffix)
-	name := time.Now().UTC().Format("20060102T150405.000000Z") + "-" + id + journalSuffix // in the order of their ends
+	name := d.stamp(time.Now()) + "-" + id + journalSuffix
 	if err := os.Rename(path, filepath.Join(d.history(), name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("move journal to the history: %w", err)
 	}
-	return d.boundHistory()
+	return d.boundHistory(name)
 }
