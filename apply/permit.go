@@ -31,7 +31,11 @@ type Permission struct {
 // *NotPermittedError.
 func Permitted(p *plan.Plan, by Permission) error {
 	if !p.Observation.Complete {
-		return &NotPermittedError{CodeBlind, "not everything could be read. " + strings.TrimSuffix(schema.Unseen(p.Observation.Blind), ".")}
+		reason := "not everything could be read"
+		if unseen := schema.Unseen(p.Observation.Blind); unseen != "" {
+			reason += ". " + strings.TrimSuffix(unseen, ".")
+		}
+		return &NotPermittedError{CodeBlind, reason}
 	}
 	if p.SessionsUnknown != "" && len(p.Steps) > 0 && !by.AcceptLockout {
 		return &NotPermittedError{CodeLockout, "the plan may lock you out: who is logged in is not known: " + p.SessionsUnknown}

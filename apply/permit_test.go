@@ -55,3 +55,12 @@ func TestPermitted(t *testing.T) {
 		t.Errorf("Permitted = %v though the lock-out is accepted", err)
 	}
 }
+
+// What was not read is named where it is known.
+func TestBlindWithoutParts(t *testing.T) {
+	t.Parallel()
+	err := apply.Permitted(&plan.Plan{}, apply.Permission{})
+	if err == nil || strings.Contains(err.Error(), ". ") || strings.HasSuffix(err.Error(), ".") || !strings.Contains(err.Error(), "not everything could be read") {
+		t.Errorf("a plan that is not complete: %v", err)
+	}
+}

@@ -96,7 +96,28 @@ func Load(b []byte) (*plan.Plan, error) {
 	if major, _, _ := strings.Cut(p.FormatVersion, "."); major != want {
 		return nil, fmt.Errorf("load plan: format_version %q is not one this version reads (%s.x)", p.FormatVersion, want)
 	}
+	if err := sound(p); err != nil {
+		return nil, fmt.Errorf("load plan: %w (%w): plan again", ErrDamaged, err)
+	}
 	return p, nil
+}
+
+// longestID bounds what becomes part of the names of files and of a unit of systemd; those have at most 255 bytes.
+const longestID = 128
+
+// sound tells whether a journal can be kept of a plan: by its ID, and the number of each step.
+func sound(p *plan.Plan) error {
+	if len(p.ID) > longestID {
+		return fmt.Errorf("its plan_id has %d bytes", len(p.ID))
+	}
+	seen := map[int]bool{}
+	for _, s := range p.Steps {
+		if seen[s.ID] {
+			return fmt.Errorf("it has two steps %d", s.ID)
+		}
+		seen[s.ID] = true
+	}
+	return nil
 }
 
 // MisfitError says why a saved plan is not for this host, or not for now.

@@ -1,6 +1,7 @@
 package apply_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -76,6 +77,28 @@ func TestDamagedPlan(t *testing.T) {
 		_, err := apply.Load([]byte(text))
 		if !apply.IsPlan([]byte(text)) || !errors.Is(err, apply.ErrDamaged) {
 			t.Errorf("IsPlan(%q) = %t, Load: %v", text, apply.IsPlan([]byte(text)), err)
+		}
+	}
+}
+
+// The journal of a change tells its steps by their numbers, and is named by the ID of the plan.
+func TestLoadRefusesWhatNoJournalCanTell(t *testing.T) {
+	t.Parallel()
+	for what, damage := range map[string]func(*plan.Plan){
+		"two steps":       func(p *plan.Plan) { p.Steps[1].ID = p.Steps[0].ID },
+		"plan_id has 300": func(p *plan.Plan) { p.ID = strings.Repeat("x", 300) },
+		"":                func(*plan.Plan) {},
+	} {
+		h, want := drifted(t)
+		p := newPlan(t, h, want)
+		damage(p)
+		b, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = apply.Load(b)
+		if what == "" && err != nil || what != "" && (!errors.Is(err, apply.ErrDamaged) || !strings.Contains(err.Error(), what)) {
+			t.Errorf("%q: %v", what, err)
 		}
 	}
 }
