@@ -80,7 +80,7 @@ func TestBusyRules(t *testing.T) {
 			if left := x.steps(); left != 0 {
 				x.Errorf("code %d, and %d steps are left\n%s", code, left, out)
 			}
-		case 4, 6, 9, 10:
+		case 6, 9, 10: // not 4: nothing in the file rests on that table
 			for _, d := range changed {
 				if !strings.Contains(d, "busy") {
 					x.Errorf("code %d, and the host is not as before: %s\n%s", code, d, out)

@@ -26,7 +26,8 @@ import (
 )
 
 const applyHelp = `Plans, shows the plan, asks, and carries it out; or carries out a saved plan without asking, for giving the file is
-the approval. Every fact the plan relied on is read again first. Afterwards the host is read and planned once more: if
+the approval. Every fact the plan relied on is read again first; where one has changed and nobody was asked (--auto-approve),
+the plan is made again, a few times. Afterwards the host is read and planned once more: if
 anything is left to do, or an expectation that held no longer does, every step is taken back.
 
 A watchdog, a process of its own, is armed before the first step. It takes everything back when this process dies. With a
@@ -115,7 +116,10 @@ func (a *app) apply(ctx context.Context, path string, o *applyFlags) error {
 	if err != nil || p == nil {
 		return err
 	}
-	return a.carryOut(ctx, p, lock, o)
+	if saved == nil && o.autoApprove { // nobody's approval is of this very plan
+		return a.race(ctx, path, p, lock, o)
+	}
+	return a.carryOut(ctx, p, lock, o, false)
 }
 
 // allowed tells whether a saved plan may be carried out here, now, and by this login: the guard follows who is logged in now. One that
@@ -322,7 +326,7 @@ func (a *app) planFor(ctx context.Context, path string, o *applyFlags, asJSON bo
 		return nil, err
 	}
 	defer seen.Close()
-	return makePlan(seen, o.desired, path, nil)
+	return makePlan(seen, o.desired, path, o.resets)
 }
 
 // ask wants the whole word: Return alone must not change a host. A signal ends the wait for it.
@@ -385,7 +389,8 @@ func (a *app) confirmTime(ctx context.Context, p *plan.Plan, o *applyFlags) time
 	return d
 }
 
-func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *applyFlags) error {
+// carryOut carries a plan out and tells what became of it; again: but nothing of one that is stale, whose error is then the *StaleError.
+func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *applyFlags, again bool) error {
 	h, err := a.openHost(p.Desired)
 	if err != nil {
 		return err
@@ -400,6 +405,9 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 		Arm: spawn.Arm,
 	})
 	told.stop()
+	if stale, ok := errors.AsType[*apply.StaleError](err); ok && again {
+		return stale
+	}
 	if err == nil && report.Result == apply.Unconfirmed {
 		if err := lock.Release(); err != nil {
 			return err

@@ -169,6 +169,20 @@ func (pg *page) remains(r *apply.Report, p *plan.Plan) {
 // ReportJSON is the document of apply.
 func ReportJSON(r *apply.Report) ([]byte, error) { return encode(r) }
 
+// Lost says that a plan became stale before its first step, by what and whom, and that it is made again: for the nth time of at most.
+func Lost(e *apply.StaleError, n, most int, o Options) string {
+	pg := &page{o: o}
+	what := make([]string, len(e.Changed))
+	for i, c := range e.Changed {
+		what[i] = objectName(c.Ref)
+		if c.By != "" {
+			what[i] += " (by " + c.By + ")"
+		}
+	}
+	pg.para(0, yellow, fmt.Sprintf("The host changed between the plan and its first step: %s. Nothing was changed; planning again (%d of %d).", strings.Join(what, ", "), n, most))
+	return pg.String()
+}
+
 // Stale names the facts that changed since a plan was made, old and new.
 func Stale(e *apply.StaleError, o Options) string {
 	pg := &page{o: o}
