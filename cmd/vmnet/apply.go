@@ -415,6 +415,7 @@ func (a *app) carryOut(ctx context.Context, p *plan.Plan, lock *apply.Lock, o *a
 		spawn.Lock = nil
 		report, err = a.wait(ctx, journal, spawn, report, o)
 	}
+	_ = lock.Release() // nobody waits for whoever reads the report; the kernel releases it with the process at the latest
 	a.record("apply", p.ID, report)
 	errView := a.view(a.err)
 	if *o.format == "json" {
@@ -438,14 +439,16 @@ func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, rep
 	if o.detach {
 		return report, nil
 	}
-	a.errText(view.Waiting(report, a.view(a.err)))
-	calls := countdown{app: a}
+	side := a.aside()
+	side.tell(view.Waiting(report, a.view(a.err)))
+	calls := countdown{side: side, v: a.view(a.err)}
 	e, err := apply.Await(ctx, j.Path(), func(e *apply.Entry) {
 		calls.hear(e)
 		if e.Phase == apply.Waiting && !e.Watchdog.Alive() {
 			_, _ = spawn.Arm(ctx, j) // while this one lives, there is another to undo it
 		}
 	})
+	side.end()
 	var sig *signalError
 	switch {
 	case errors.As(err, &sig) && sig.signal == syscall.SIGHUP:
@@ -468,7 +471,8 @@ func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, rep
 
 // countdown says, a few times, how much time is left to confirm.
 type countdown struct {
-	app  *app
+	side *aside
+	v    view.Options
 	last time.Duration
 }
 
@@ -479,7 +483,7 @@ func (c *countdown) hear(e *apply.Entry) {
 	}
 	for _, at := range []time.Duration{10 * time.Second, 30 * time.Second, time.Minute, 2 * time.Minute, 5 * time.Minute} {
 		if left <= at && c.last > at {
-			c.app.errText(view.Left(e, c.app.view(c.app.err)))
+			c.side.tell(view.Left(e, c.v))
 			break
 		}
 	}

@@ -2,9 +2,7 @@ package main
 
 import (
 	"bytes"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,21 +41,15 @@ func TestLostRace(t *testing.T) { //nolint:paralleltest // the pauses are everyb
 	} {
 		t.Run(name, func(t *testing.T) { //nolint:paralleltest // as above
 			world.InNewHost(t, func() {
-				dir := t.TempDir()
+				environ, file := lab(t)
 				do := func(name string, args ...string) {
 					if out, err := exec.CommandContext(t.Context(), name, args...).CombinedOutput(); err != nil {
 						t.Fatalf("%s %q: %v: %s", name, args, err, out)
 					}
 				}
-				do("sh", "-c", "ip link add eno1 type veth peer name lan0; ip link set lan0 up; ip link set eno1 up; ip address add 192.0.2.10/24 dev eno1; ip route add default via 192.0.2.1")
 				do("nft", "table ip admin { chain passing { type filter hook forward priority 0; ip saddr 10.20.0.0/24 drop; }; }")
-				file := filepath.Join(dir, "lab.vmnet.hcl")
-				if err := os.WriteFile(file, []byte("vmnet {\n  required_version = \">= 0.1\"\n}\nnat \"lab\" {\n  device = \"virbr-lab\"\n  subnet = \"10.20.0.0/24\"\n}\n"), 0o600); err != nil {
-					t.Fatal(err)
-				}
 				out := &rival{busy: c.busy, write: func() { do("nft", "add rule ip admin passing ip saddr 10.20.0.7 counter") }}
 				var told bytes.Buffer
-				environ := append(os.Environ(), "VMNET_RUNTIME_DIR="+filepath.Join(dir, "run"), "VMNET_FILE_ROOT="+filepath.Join(dir, "root"))
 				code := run([]string{"apply", "--auto-approve", "--confirm", "none", file}, streams{nil, out, &told}, environ)
 				text := strings.Join(strings.Fields(told.String()), " ")
 				if code != c.code || out.plans != c.plans || !strings.Contains(text, c.text) || !strings.Contains(text, "nft (pid ") {
