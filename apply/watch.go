@@ -117,6 +117,9 @@ func Watch(ctx context.Context, g Guard) error {
 				return err
 			}
 		}
+		if e.Phase == Confirmed && w.ready() && w.complete(ctx, f) {
+			return nil
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -217,12 +220,12 @@ func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (a
 		return true, nil
 	}
 	defer func() { _ = l.Release() }() // the kernel releases it with the process at the latest
-	now, err := readEntry(w.Path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
+	now, err := f.Now()                // of the open file: a folder that somebody moved keeps nobody from undoing
 	if err != nil {
 		return false, err
+	}
+	if _, err := os.Lstat(w.Path); errors.Is(err, fs.ErrNotExist) && len(now.Remaining()) == 0 { // it was never begun
+		return false, nil
 	}
 	if now.Phase == Confirmed || now.Phase == Ended && !w.trying || now.Phase != Ended && now.due() == nil {
 		return true, nil
@@ -250,6 +253,29 @@ func (w *vigil) undo(ctx context.Context, f *Follower, e *Entry, cause error) (a
 		w.Tell(Announcement{now.ID, fmt.Sprintf("vmnet: change %s: %s: %d of %d facts as before", now.ID, report.Result, report.Held, report.Facts), report.Result})
 	}
 	return false, err
+}
+
+// complete writes what is to outlast a reboot where the process that confirmed the change died before it had: while it lives, it holds
+// the lock. over: nothing is left to do.
+func (w *vigil) complete(ctx context.Context, f *Follower) (over bool) {
+	l, err := Acquire(ctx, w.Dirs, NewHolder("vmnet watchdog of "+f.entry.ID), 0)
+	if err != nil {
+		w.overdue(err, f)
+		return false
+	}
+	defer func() { _ = l.Release() }() // the kernel releases it with the process at the latest
+	now, err := f.Now()
+	if err != nil || now.Phase != Confirmed {
+		return false // the next look tells
+	}
+	report, _ := recoverOne(ctx, l, now, w.Open, w.Options)
+	if report == nil { // the host, or the journal, could not be opened: there is nobody else
+		w.tries++
+		w.next = uptime() + later
+		return w.tries > soonTill
+	}
+	w.Tell(Announcement{now.ID, fmt.Sprintf("vmnet: change %s is confirmed: %s", now.ID, report.Result), report.Result})
+	return true
 }
 
 // overdue ends a process that holds the lock and hangs.

@@ -442,30 +442,48 @@ func (a *app) wait(ctx context.Context, j *apply.Journal, spawn apply.Spawn, rep
 	side := a.aside()
 	side.tell(view.Waiting(report, a.view(a.err)))
 	calls := countdown{side: side, v: a.view(a.err)}
-	e, err := apply.Await(ctx, j.Path(), func(e *apply.Entry) {
+	following, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	e, err := apply.Await(following, j.Path(), func(e *apply.Entry) {
 		calls.hear(e)
-		if e.Phase == apply.Waiting && !e.Watchdog.Alive() {
+		switch {
+		case e.Phase != apply.Waiting:
+		case e.Left() == 0:
+			if calls.late() {
+				stop(errLate)
+			}
+		case !e.Watchdog.Alive() || e.Watchdog.Stopped():
 			_, _ = spawn.Arm(ctx, j) // while this one lives, there is another to undo it
 		}
 	})
 	side.end()
 	var sig *signalError
 	switch {
+	case errors.Is(err, errLate):
+		return a.takeBack(context.WithoutCancel(ctx), e, errLate)
 	case errors.As(err, &sig) && sig.signal == syscall.SIGHUP:
 		return report, nil // the terminal is gone; the watchdog stays, and a new login can confirm
 	case err != nil && ctx.Err() != nil:
-		return a.takeBack(context.WithoutCancel(ctx), e.ID, fmt.Errorf("interrupted: %w", err))
-	case err != nil:
+		return a.takeBack(context.WithoutCancel(ctx), e, fmt.Errorf("interrupted: %w", err))
+	case err != nil || e.Report == nil:
 		return report, err
-	case e.Report == nil:
-		return report, nil
-	case e.Result == apply.RolledBack:
+	}
+	return became(e, report.Checks)
+}
+
+// errLate is why a change is taken back by the process that waits, and not by its watchdog.
+var errLate = errors.New("nobody confirmed it in time, and its watchdog did not say that it was taken back")
+
+// became is how a change ended that this process waited for; checks are those that were verified when it was made.
+func became(e *apply.Entry, checks []plan.Check) (*apply.Report, error) {
+	switch e.Result { //nolint:exhaustive // the others are no failures
+	case apply.RolledBack:
 		return e.Report, &apply.Failure{Outcome: apply.ErrRolledBack, Cause: errors.New(e.Report.Error)}
-	case e.Result == apply.NeedsHuman:
+	case apply.NeedsHuman:
 		return e.Report, &apply.Failure{Outcome: apply.ErrNeedsHuman, Cause: errors.New(e.Report.Error)}
 	}
 	done := *e.Report
-	done.Checks = report.Checks // as verified when it was made
+	done.Checks = checks
 	return &done, nil
 }
 
@@ -474,6 +492,18 @@ type countdown struct {
 	side *aside
 	v    view.Options
 	last time.Duration
+	over time.Time // since when no time is left
+}
+
+// watchdogTime is how long a watchdog may take to begin with what is due.
+const watchdogTime = 3 * time.Second
+
+// late tells of a change that is due to be taken back whether its watchdog should have begun by now.
+func (c *countdown) late() bool {
+	if c.over.IsZero() {
+		c.over = time.Now()
+	}
+	return time.Since(c.over) > watchdogTime
 }
 
 func (c *countdown) hear(e *apply.Entry) {

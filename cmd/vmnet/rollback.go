@@ -78,19 +78,18 @@ func (a *app) undo(ctx context.Context, lock *apply.Lock, e *apply.Entry, cause 
 	return apply.Rollback(ctx, lock, e, h, apply.Options{Progress: told.hear, Who: a.who(ctx)}, cause)
 }
 
-// takeBack rolls back a change that this process made and waited for.
-func (a *app) takeBack(ctx context.Context, id string, cause error) (*apply.Report, error) {
+// takeBack rolls back a change that this process made and waited for, as far as it was read.
+func (a *app) takeBack(ctx context.Context, e *apply.Entry, cause error) (*apply.Report, error) {
 	lock, err := a.lock(ctx, "vmnet apply", time.Minute)
 	if err != nil {
 		return &apply.Report{}, err
 	}
-	defer func() { _ = lock.Release() }() // the kernel releases it with the process at the latest
-	e, err := a.dirs().Find(id)
-	if err != nil {
-		return &apply.Report{}, err
+	defer func() { _ = lock.Release() }()            // the kernel releases it with the process at the latest
+	if now, err := a.dirs().Find(e.ID); err == nil { // else somebody moved the journal, which keeps nobody from undoing
+		e = now
 	}
-	if e.Phase == apply.Ended { // it was confirmed, or taken back, a moment ago
-		return e.Report, nil
+	if e.Phase == apply.Ended && e.Report != nil { // it was confirmed, or taken back, a moment ago
+		return became(e, e.Report.Checks)
 	}
 	return a.undo(ctx, lock, e, cause)
 }

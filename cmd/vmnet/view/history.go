@@ -172,6 +172,11 @@ func Notice(e *apply.Entry, o Options) string {
 	case e.Phase == apply.Waiting && e.Left() > 0:
 		text = fmt.Sprintf("note: change %s of %s is undone in %s unless somebody confirms it: vmnet confirm %s, or vmnet rollback %s", e.ID, e.Who.Text(),
 			e.Left().Round(time.Second), e.ID, e.ID)
+	case e.Phase == apply.Confirmed && e.Guarded():
+		text = fmt.Sprintf("note: change %s of %s is confirmed and stays: what outlasts a reboot is being written", e.ID, e.Who.Text())
+	case e.Phase == apply.Confirmed:
+		text = fmt.Sprintf("note: change %s of %s is confirmed and stays, but whoever confirmed it may have died before all was written that outlasts a reboot: "+
+			"vmnet confirm %s, or the next vmnet apply, writes it", e.ID, e.Who.Text(), e.ID)
 	case e.Applier.Alive() && e.Phase != apply.Waiting:
 		text = fmt.Sprintf("note: change %s of %s is being made by process %d", e.ID, e.Who.Text(), e.Applier.PID)
 	case e.Watchdog.Alive():
