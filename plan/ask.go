@@ -43,7 +43,7 @@ func Ask(s *schema.State, desired *schema.Desired, ask Question) Traced {
 	r := resolve(s, &d)
 	ask.Goal = r.Goals[0]
 	q := &asker{healer: &healer{r: r, state: s}, Question: ask}
-	w := trace.New(s)
+	w := trace.New(s).Know(r.machines())
 	var all []trace.Answer
 	for _, v6 := range []bool{false, true} {
 		for _, x := range q.questions(v6) {

@@ -89,5 +89,12 @@ func ipDocs() map[string]checks.Doc {
 			ByHand:  "sysctl -w net.ipv4.conf.virbr0.arp_ignore=0",
 			Lasting: "A line for that link in /etc/sysctl.d/, behind the one that sets it for all.",
 		},
+		"VN313": {
+			Example: "ip neigh replace 10.20.0.12 lladdr 02:00:00:00:00:99 dev virbr-lab nud permanent, and the guest's card has 52:54:00:00:00:12.",
+			Why:     "A script or a manager pins neighbours against forged ARP, and the guest was made anew, or given the address of another.",
+			Repair:  "It does not: who pinned it knows why, and the file may be the one that is out of date.",
+			ByHand:  "ip neigh del 10.20.0.12 dev virbr-lab, or ip neigh replace with the guest's MAC address.",
+			Lasting: "With whoever enters it (a hook of the hypervisor, [Neighbor] in a .network file of networkd), or mac in the guest block.",
+		},
 	}
 }

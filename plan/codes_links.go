@@ -125,11 +125,11 @@ func linkDocs() map[string]checks.Doc {
 			Lasting: "With whoever authorises the port.",
 		},
 		"VN213": {
-			Example: "bridge fdb add 52:54:00:12:34:56 dev vnet2 master static while that guest is behind vnet1.",
+			Example: "bridge fdb add 52:54:00:12:34:56 dev vnet2 master static while that guest is behind vnet1; or the same without static, on whichever port.",
 			Why:     "A script entered addresses and the guest came up behind another tap.",
 			Repair:  "It does not: who entered it knows why.",
 			ByHand:  "bridge fdb del 52:54:00:12:34:56 dev vnet2 master",
-			Lasting: "Correct or drop the script; a bridge learns by itself.",
+			Lasting: "Correct or drop the script; a bridge learns by itself. bridge fdb add wants static where an entry must stay; without it the entry is permanent, the host's own.",
 		},
 	}
 }

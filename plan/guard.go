@@ -100,7 +100,7 @@ func (g *guard) stage(s *schema.State) *stage { return &stage{g: g, state: settl
 
 func (s *stage) walker() *trace.Walker {
 	if s.full == nil {
-		s.full = s.g.last.With(s.state)
+		s.full = s.g.last.With(s.state).Know(s.g.h.r.machines())
 		s.g.last = s.full
 	}
 	return s.full
@@ -116,7 +116,7 @@ func (s *stage) withoutRules() *trace.Walker {
 				c.Delete(r)
 			}
 		}
-		s.bare = trace.New(c)
+		s.bare = trace.New(c).Know(s.g.h.r.machines())
 	}
 	return s.bare
 }

@@ -54,7 +54,7 @@ func (h *healer) over() *trace.Walker {
 
 // walk makes a walker over a state like those before.
 func (h *healer) walk(s *schema.State) *trace.Walker {
-	h.walked = h.walked.With(s)
+	h.walked = h.walked.With(s).Know(h.r.machines())
 	return h.walked
 }
 

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/vmnet/vmnet/plan/trace"
 	"github.com/vmnet/vmnet/schema"
 )
 
@@ -136,6 +137,21 @@ func (r *resolved) portOf(e schema.Endpoint) string {
 		return g.Device
 	}
 	return e.Port
+}
+
+// machines are the guests whose addresses and MAC addresses the file gives.
+func (r *resolved) machines() []trace.Machine {
+	var out []trace.Machine
+	for _, g := range r.Guests {
+		n := r.network(g.Network)
+		if n == nil || g.MAC == "" {
+			continue
+		}
+		for _, ip := range g.IPs {
+			out = append(out, trace.Machine{Link: n.Device, IP: ip, MAC: g.MAC, Port: g.Device})
+		}
+	}
+	return out
 }
 
 func (r *resolved) network(address string) *schema.Network { return r.byBlock[address] }

@@ -136,7 +136,7 @@ func (h *healer) savedBreaks(family string, lines []savedRule) map[int][]string 
 	t, at := savedTable(family, lines)
 	state := h.state.Clone()
 	state.Put(t)
-	w := trace.New(state)
+	w := trace.New(state).Know(h.r.machines())
 	out := map[int][]string{}
 	for i := range h.r.Goals {
 		g := &h.r.Goals[i]

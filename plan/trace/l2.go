@@ -310,9 +310,13 @@ func (b *fabric) finds(in, out *schema.Link, f frame, vid uint16) *halt {
 		if !learned && b.fixedElsewhere(out, vid) {
 			return unknownAt(out, "learning off, and static entries of the forwarding database lead to other ports: whether one of them is for this machine is not known")
 		}
-	case e == nil || e.State == "permanent":
+	case e == nil:
+	case e.State == "permanent" && in != nil:
+		return &halt{CodeElsewhere, out, fmt.Sprintf("%s takes frames for %s itself (permanent entry of its forwarding database, on %s)", b.bridge.Name, f.dst, e.Link), "for the host"}
 	case e.Link == out.Name:
 		return nil
+	case e.State == "permanent": // br_dev_xmit forwards to where it is; nobody's speaking moves it (br_fdb_update)
+		return &halt{CodeElsewhere, out, fmt.Sprintf("%s sends frames for %s to %s (permanent entry of its forwarding database)", b.bridge.Name, f.dst, e.Link), "sent to " + e.Link}
 	case e.Sticky || e.State == "static" && !learned:
 		return &halt{CodeElsewhere, out, fmt.Sprintf("%s sends frames for %s to %s (static entry of its forwarding database)", b.bridge.Name, f.dst, e.Link), "sent to " + e.Link}
 	case !learned:

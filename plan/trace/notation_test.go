@@ -19,7 +19,7 @@ import (
 //	  [vlan 10pu] [vlan 20-30]             its VLANs: p PVID, u Egress Untagged
 //	link br0 type bridge vlan_filtering vlan 1pu
 //	link br0.10 type vlan id 10 over br0
-//	fdb 52:54:00:00:00:0a dev vnet1 [vlan 10] [static [sticky]]
+//	fdb 52:54:00:00:00:0a dev vnet1 [vlan 10] [static [sticky] | permanent]
 //	neigh 10.20.0.11 52:54:00:00:00:0a dev br0
 //	addr 10.20.0.1/24 dev br0              with its connected route
 //	route default via 192.0.2.1 dev eno1 [table 100] [type blackhole] [metric 5]
@@ -66,7 +66,7 @@ func (p *stateParser) line(w []string) error {
 			p.s.Put(&schema.Route{Table: 254, Dst: pre.Masked(), Link: w[3], Proto: new(uint8(2))})
 		}
 	case w[0] == "neigh":
-		p.s.Put(&schema.Neighbour{IP: netip.MustParseAddr(w[1]), MAC: &w[2], Link: w[4], State: "reachable"})
+		p.s.Put(&schema.Neighbour{IP: netip.MustParseAddr(w[1]), MAC: &w[2], Link: w[4], State: or(strings.Join(w[5:], ""), "reachable")})
 	case w[0] == "fdb":
 		return p.fdb(w[1:])
 	case w[0] == "route":
@@ -200,8 +200,8 @@ func (p *stateParser) fdb(w []string) error {
 				return err
 			}
 			e.VLAN = uint16(n)
-		case "static":
-			e.State = "static"
+		case "static", "permanent":
+			e.State = w[i]
 		case "sticky":
 			e.Sticky = true
 		}

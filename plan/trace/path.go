@@ -759,7 +759,7 @@ func (r *sweep) leave(d *device) bool {
 		return false
 	}
 	r.addressed(d)
-	if !r.egressHook(d) || !r.belowUp(d) {
+	if !r.rightNeighbour(d) || !r.egressHook(d) || !r.belowUp(d) {
 		return false
 	}
 	if d.bridge {

@@ -106,6 +106,7 @@ const (
 	CodeNoAddress    = "VN306" // the host does not have the address
 	CodeNoIPv6       = "VN311" // disable_ipv6
 	CodeARPSilent    = "VN312" // arp_ignore or arp_filter: the host does not answer
+	CodeWrongMAC     = "VN313" // a permanent neighbour entry has another MAC address than the machine
 	CodeNotLed       = "VN451" // NAT did not lead the packet where it should go
 	CodeNotUndone    = "VN452" // the reply passes the host by, so that its NAT is not undone
 )

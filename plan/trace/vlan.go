@@ -372,6 +372,9 @@ func (r *sweep) leavesBy(br, in, out *device, vid uint16) bool {
 	b := r.w.fabrics[br.name]
 	p := &r.p
 	f := frame{tag: r.tag, cast: p.cast, dst: r.receiverMAC()}
+	if in != nil || f.dst == "" { // a machine does not ask the host's neighbour table
+		f.dst = cmp.Or(r.machineMAC(br), f.dst)
+	}
 	if out.unknown || in != nil && in.unknown {
 		if !r.leavesBySome(br, in, out, f, vid) {
 			return false

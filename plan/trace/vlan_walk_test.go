@@ -93,6 +93,10 @@ func TestWalkVLANs(t *testing.T) {
 		{"but an entry", lab + "link vnet2 type tap master virbr-lab noflood nolearn\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet2 static", peers, "pass"},
 		{"an entry that leads elsewhere", lab + "link vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static", peers, "pass"}, // it comes over when the guest speaks
 		{"one that stays", lab + "link vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static sticky", peers, "block request VN213"},
+		{"the host takes its frames", lab + "neigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet2 permanent", peers, "block request VN213"},
+		{"the answers to it", lab + "neigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet2 permanent", "vnet2>vnet1 tcp 10.20.0.12:40000 > 10.20.0.11:80", "block reply VN213"},
+		{"the host's own get there", lab + "neigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet2 permanent", "host>vnet2 tcp 10.20.0.1:40000 > 10.20.0.12:22", "pass"},
+		{"or where the entry is", lab + "neigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet1 permanent", "host>vnet2 tcp 10.20.0.1:40000 > 10.20.0.12:22", "block request VN213"},
 		{"a port that does not learn", lab + "link vnet2 type tap master virbr-lab nolearn\nlink vnet3 type tap master virbr-lab\nneigh 10.20.0.12 52:54:00:00:00:0b dev virbr-lab\nfdb 52:54:00:00:00:0b dev vnet3 static", peers, "block request VN213"},
 		{"a VLAN in which a guest is not heard", trunk + "link a type tap master br0 vlan 30pu\nlink b type tap master br0 vlan 10pu vlan 30u noflood", aToB, "depends request bridge: b: flood off, and what is behind it is not learned in VLAN 30"},
 		{"no broadcast", lab + "link vnet2 type tap master virbr-lab nobcast", peers, "depends request bridge: vnet2: bcast_flood off: it hears no ARP request; who does not know its MAC address cannot reach it"},

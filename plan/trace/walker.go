@@ -35,11 +35,13 @@ type Walker struct {
 	// filterTagged is net.bridge.bridge-nf-filter-vlan-tagged: whether br_netfilter does so with frames that bear a tag, too.
 	filterTagged int
 	// macs is the neighbour table; fabrics are the bridges, over the 802.1q links by lower link and VLAN.
-	macs    map[neighbour]string
-	fabrics map[string]*fabric
-	proxied map[linkFamily][]netip.Prefix // addresses that the host answers for on a link (ip neighbour add proxy)
-	over    map[overKey]*device
-	blind   []string
+	macs map[neighbour]string
+	// machines are those of Know.
+	machines map[neighbour]Machine
+	fabrics  map[string]*fabric
+	proxied  map[linkFamily][]netip.Prefix // addresses that the host answers for on a link (ip neighbour add proxy)
+	over     map[overKey]*device
+	blind    []string
 	// arp are the stations at the hooks of the arp family; seesARP and seesND say that some rules see ARP, or ICMPv6.
 	arp             [hooks][][]entry
 	seesARP, seesND bool
