@@ -354,13 +354,16 @@ type side struct {
 	usual  netip.Addr
 	routed bool // those of the set that the host routes to the link
 	fixed  bool // the usual address alone
+	// refused means those, too, to whom a route says no: who asks what becomes of all packets asks about them.
+	refused bool
 
 	other     netip.Addr
 	otherLink string
 }
 
 func source(q *Query) side {
-	s := side{varSrc, cmp.Or(q.SrcLink, q.From), q.SrcSet, q.Src, q.SrcRouted, q.From == "", q.Dst, q.To}
+	s := side{first: varSrc, link: cmp.Or(q.SrcLink, q.From), set: q.SrcSet, usual: q.Src, routed: q.SrcRouted, fixed: q.From == "", other: q.Dst, otherLink: q.To}
+	s.refused = q.Anywhere && len(q.SrcSet) == 0
 	if q.Via != nil {
 		s.other = q.WantDst
 	}
@@ -368,7 +371,8 @@ func source(q *Query) side {
 }
 
 func destination(q *Query) side {
-	s := side{varDst, cmp.Or(q.DstLink, q.To), q.DstSet, q.Dst, q.DstRouted, false, q.Src, q.From}
+	s := side{first: varDst, link: cmp.Or(q.DstLink, q.To), set: q.DstSet, usual: q.Dst, routed: q.DstRouted, other: q.Src, otherLink: q.From}
+	s.refused = q.Anywhere && len(q.DstSet) == 0
 	s.fixed = q.Via != nil || q.To == "" && (!q.Anywhere || len(q.DstSet) == 0)
 	return s
 }
@@ -384,7 +388,8 @@ func (a *asking) beyond(c cells, s side) (there bdd.Node, certain bool) {
 	}
 	for _, q := range questions {
 		for _, o := range r.ways(q, bdd.True) {
-			if o.k.kind == "unicast" && o.k.dev != nil && (o.k.dev.name == s.link || r.w.leadsTo(o.k.dev, d)) {
+			there := o.k.kind == "unicast" && o.k.dev != nil && (o.k.dev.name == s.link || r.w.leadsTo(o.k.dev, d))
+			if there || s.refused && r.erroneous(o.k) {
 				f = r.x.Or(f, o.cond)
 			}
 		}

@@ -25,6 +25,12 @@ func outward(proto string, ports ...schema.PortRange) trace.Query {
 	}
 }
 
+// wherever is a query of somebody who asks what becomes of packets.
+func wherever(q trace.Query) trace.Query {
+	q.Anywhere = true
+	return q
+}
+
 func port(n uint16) schema.PortRange { return schema.PortRange{First: n, Last: n} }
 
 func TestAskOfTheHost(t *testing.T) {
@@ -75,6 +81,11 @@ func TestAsk(t *testing.T) {
 		{
 			"a part of the outside", "\n*filter\n-A FORWARD -d 198.51.100.0/24 -j DROP", guests,
 			"partly\nblock from 10.20.0.0/24 to 198.51.100.0/24 tcp dport 443 | block request ip filter FORWARD: -d 198.51.100.0/24 -j DROP\npass from 10.20.0.0/24 to != 198.51.100.0/24 tcp dport 443",
+		},
+		{"what a route refuses is not the file's outside", "\nroute 198.51.100.0/24 type blackhole", guests, "pass\npass from 10.20.0.0/24 tcp dport 443"},
+		{
+			"but a part of all that may be asked about", "\nroute 198.51.100.0/24 type blackhole", wherever(guests),
+			"partly\nblock from 10.20.0.0/24 to 198.51.100.0/24 tcp dport 443 | block request VN304\npass from 10.20.0.0/24 to != 198.51.100.0/24 tcp dport 443",
 		},
 		{
 			"a part depends", "\n*filter\n-A FORWARD -s 10.20.0.7 -m limit -j DROP", guests,

@@ -196,6 +196,8 @@ type addresses struct {
 	set    string
 	v6     bool
 	routed bool
+	// refused is that of a side.
+	refused bool
 	// other and otherLink are those of the other end, where the way depends on it.
 	other     netip.Addr
 	otherLink string
@@ -208,7 +210,7 @@ func addressesOf(s side, v6 bool) addresses {
 		b = p.AppendTo(b)
 		b = append(b, ' ')
 	}
-	k := addresses{first: s.first, link: s.link, set: string(b), v6: v6, routed: s.routed}
+	k := addresses{first: s.first, link: s.link, set: string(b), v6: v6, routed: s.routed, refused: s.refused}
 	if s.routed || len(s.set) == 0 {
 		k.other, k.otherLink = s.other, s.otherLink
 	}
