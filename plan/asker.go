@@ -108,6 +108,11 @@ func (q *asker) behind(sides []side, own []netip.Prefix, v6 bool) []side {
 				way = w.Text
 			}
 		}
+		if a := q.layout(q.state).silenced(e.set[0], q.bearing(q.state, q.To, v6)); a != nil && a.Link == sd.dev {
+			q.assume("%s is behind %s, which is down and has the address %s; --iif names another link", who, sd.dev, a.Prefix)
+			out = append(out, sd)
+			continue
+		}
 		if len(sides) > 1 {
 			who = "a part of " + who
 		}
@@ -149,6 +154,11 @@ func (q *asker) tos(v6 bool) []side {
 		return nil
 	case e.Kind == "prefix" && e.Device == "":
 		there := end{addr: firstHost(own[0]), port: q.Out, set: own}
+		if a := q.layout(q.state).silenced(own[0], q.bearing(q.state, q.From, v6)); a != nil && q.Out == "" {
+			there.port = a.Link
+			q.assume("%s is behind %s, which is down and has the address %s; --oif names another link", e, a.Link, a.Prefix)
+			return []side{{dev: a.Link, specific: true, ends: []end{there}}}
+		}
 		for _, w := range q.layout(q.state).ways(own[0], q.bearing(q.state, q.From, v6)) {
 			q.portless([]side{{ends: []end{{addr: there.addr, port: w.Link, set: own}}}})
 		}

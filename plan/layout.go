@@ -12,6 +12,7 @@ import (
 type layout struct {
 	host    map[netip.Addr]bool
 	addrs   []netip.Addr            // the host's own, without loopback and link-local
+	down    []*schema.Address       // those on links that are down
 	onLink  map[string][]netip.Addr // the same by link
 	routes  []*schema.Route         // of table main, longest prefix first
 	outward []*schema.Route         // default ones, of every table
@@ -41,6 +42,9 @@ func newLayout(s *schema.State, where *trace.Map) *layout {
 		if ip.IsLoopback() || ip.IsLinkLocalUnicast() {
 			continue
 		}
+		if link := s.Link(a.Link); link != nil && link.Up != nil && !*link.Up {
+			l.down = append(l.down, a)
+		}
 		l.addrs = append(l.addrs, ip)
 		l.onLink[a.Link] = append(l.onLink[a.Link], ip)
 	}
@@ -59,6 +63,20 @@ func newLayout(s *schema.State, where *trace.Map) *layout {
 // ways are where packets from an end to the addresses of a prefix go.
 func (l *layout) ways(to netip.Prefix, from bearing) []trace.Way {
 	return l.where.Ways(to, from.addr, from.link)
+}
+
+// silenced is an address of the host in whose network a prefix lies, on a link that is down: its route went with the link, and
+// the way that is left leads past whoever is there. It is nil where none is, or where another route for the network is in force.
+func (l *layout) silenced(p netip.Prefix, from bearing) *schema.Address {
+	for _, a := range l.down {
+		if !a.Prefix.Contains(p.Addr()) || p.Bits() < a.Prefix.Bits() || a.Prefix.IsSingleIP() {
+			continue
+		}
+		if !slices.ContainsFunc(l.ways(p, from), func(w trace.Way) bool { return w.Local || w.Dst.IsValid() && w.Dst.Bits() >= a.Prefix.Bits() }) {
+			return a
+		}
+	}
+	return nil
 }
 
 // layout caches the layouts of the live and of the foreseen state. Remedies touch rules only, which a layout does not hold.

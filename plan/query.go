@@ -116,14 +116,14 @@ func (h *healer) sides(s *schema.State, e schema.Endpoint, other bearing) []side
 // prefixSides sorts addresses by the device they are reached by.
 func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device string, other bearing) []side {
 	var out []side
-	add := func(dev string, a netip.Addr, of netip.Prefix) {
+	add := func(dev string, a netip.Addr, of netip.Prefix, routed bool) {
 		i := slices.IndexFunc(out, func(sd side) bool { return sd.dev == dev })
 		if i < 0 {
 			if len(out) == maxSides {
 				h.skip(dev)
 				return
 			}
-			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev), ends: []end{{addr: a, port: dev, routed: device == ""}}}
+			sd := side{dev: dev, specific: true, bridge: bridgeName(s, dev), ends: []end{{addr: a, port: dev, routed: routed}}}
 			out, i = append(out, sd), len(out)
 		}
 		sd := &out[i]
@@ -136,12 +136,16 @@ func (h *healer) prefixSides(s *schema.State, prefixes []netip.Prefix, device st
 			continue
 		}
 		if device != "" {
-			add(device, firstHost(p), p)
+			add(device, firstHost(p), p, false)
+			continue
+		}
+		if a := h.layout(s).silenced(p, other); a != nil {
+			add(a.Link, firstHost(p), p, false)
 			continue
 		}
 		for _, way := range h.layout(s).ways(p, other) {
 			if !way.Local {
-				add(way.Link, way.Addr, p)
+				add(way.Link, way.Addr, p, true)
 			}
 		}
 	}
