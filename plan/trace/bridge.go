@@ -178,6 +178,10 @@ func (r *sweep) forHost(br, l3 *device) (up, known bool) {
 		return false, false
 	}
 	if own {
+		if why := r.claimedTwice(l3); why != "" && r.pc != bdd.False {
+			r.unmodelled("bridge", schema.LinkRef(l3.name), why)
+			return false, true
+		}
 		dst, _ := r.class(p.dst())
 		return true, hasAddr(l3, p.v6) || dst == linkLocal
 	}

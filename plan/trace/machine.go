@@ -35,6 +35,21 @@ func (r *sweep) machineMAC(br *device) string {
 	return ""
 }
 
+// claimedTwice says why nobody can tell who gets packets for an address that a machine has and the host, too: both answer.
+func (r *sweep) claimedTwice(l3 *device) string {
+	a, ok := r.p.dst().addr()
+	m := r.w.machines[neighbour{l3.name, a}]
+	if !ok || m.MAC == "" {
+		return ""
+	}
+	for _, o := range r.w.own[family(a.Is6())] {
+		if o.ip == a {
+			return a.String() + " is an address of the host's " + o.link + " and of the machine with " + m.MAC + ": whoever answers first gets the packets"
+		}
+	}
+	return ""
+}
+
 // rightNeighbour stops packets for a machine that an entry which nobody's answer changes (NUD_PERMANENT and NUD_NOARP in
 // net/core/neighbour.c) gives another MAC address.
 func (r *sweep) rightNeighbour(d *device) bool {

@@ -26,6 +26,8 @@ func TestKnownMachines(t *testing.T) {
 		{"answers of the host", wrong + "permanent", "vnet2>host udp 10.20.0.12:40000 > 10.20.0.1:53", "block reply VN313"},
 		{"the guest was heard with it", wrong + "permanent\nfdb 02:00:00:00:00:99 dev vnet2", toB, "pass"},
 		{"another guest was", wrong + "permanent\nfdb 02:00:00:00:00:99 dev vnet1", toB, "block request VN313"},
+		{"the host has the address, too", lab + "addr 10.20.0.12/32 dev lo", peers, "depends request bridge: 10.20.0.12 is an address of the host's lo and of the machine with 52:54:00:00:00:0b: whoever answers first gets the packets"},
+		{"and its answers", lab + "addr 10.20.0.12/32 dev lo", "vnet2>vnet1 tcp 10.20.0.12:40000 > 10.20.0.11:80", "depends reply bridge: 10.20.0.12 is an address of the host's lo and of the machine with 52:54:00:00:00:0b: whoever answers first gets the packets"},
 		{"a permanent entry of the forwarding database", lab + "fdb 52:54:00:00:00:0b dev vnet2 permanent", peers, "block request VN213"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
