@@ -13,7 +13,7 @@ import (
 
 // opens says what a state lets through that the one at hand does not, and the file does not ask for; "" for nothing.
 func (h *healer) opens(after *trace.Walker) string {
-	opened, err := trace.Opened(h.over(), after, h.asked())
+	opened, err := trace.Opened(h.over(), after, h.asked(), h.holders()...)
 	switch {
 	case err != nil:
 		return "what it lets through cannot be told: " + err.Error()
@@ -69,7 +69,7 @@ func (h *healer) opened(ordered []*draft) (unrequested, reached []string) {
 		return []string{"what the plan lets through cannot be told: " + err.Error()}, nil
 	}
 	reached = h.also(after)
-	sets, err := trace.Opened(h.walk(h.r.live), h.walk(after), h.asked())
+	sets, err := trace.Opened(h.walk(h.r.live), h.walk(after), h.asked(), h.holders()...)
 	if err != nil {
 		return []string{"what the plan lets through cannot be told: " + err.Error()}, reached
 	}

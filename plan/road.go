@@ -128,15 +128,20 @@ func (h *healer) roads(g *schema.Goal, res trace.Result, c culprit) []road {
 	if native := !c.table.Legacy && !c.table.Compat; sig.owner != "" && (sig.owner != "docker" || native) {
 		return report(fmt.Sprintf("it belongs to %s, which would write it again; its own way is %s", owner.Name, sig.ownWay(h.state, c, acc)))
 	}
-	for _, acc := range widths(g, res, c, acc) {
+	for i, acc := range narrowest(c, widths(g, res, c, acc), res.Flow.Dst.Is6()) {
+		var ways []road
 		switch {
 		case !tracked(c) && res.Half != "request":
-			roads = append(roads, h.untracked(g, c, acc)...)
+			ways = h.untracked(g, c, acc)
 		case c.rule != nil:
-			roads = append(roads, h.ownerless(g, c, acc)...)
+			ways = h.ownerless(g, c, acc)
 		default:
-			roads = append(roads, h.beforePolicy(g, c, acc, "accept exactly these flows")...)
+			ways = h.beforePolicy(g, c, acc, "accept exactly these flows")
 		}
+		if i > 0 && c.rule != nil { // to delete the rule is the same for all widths
+			ways = ways[1:]
+		}
+		roads = append(roads, ways...)
 	}
 	return roads
 }

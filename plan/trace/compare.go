@@ -21,12 +21,14 @@ type comparison struct {
 	fixed    map[int]bool // bits of the packet that the region settles
 	// turned makes the packets answers: what is the source of the one is the destination of the other.
 	turned bool
+	// forged are the packets found that are, see forgeries.
+	forged bdd.Node
 	// followed says that the stage does not differ: packets of another come by.
 	followed bool
 }
 
 func (o *opener) comparison(st *stage) *comparison {
-	c := &comparison{o: o, st: st}
+	c := &comparison{o: o, st: st, forged: bdd.False}
 	c.a = newAnyPacket(o.space, o.names(st))
 	c.x = c.a.x
 	for side := range 2 {

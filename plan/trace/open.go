@@ -42,8 +42,10 @@ const mostOpenings = 8
 // not listed goes where it went before, or dies at another hook that knows more of it (where connections are known). A match that nobody can foresee counts as holding where that would open something,
 // but for the same packet it is the same in both states. What the states' links, addresses and routes change is not
 // looked at, unless a rule asks for it. An error means that nothing is known.
-func Opened(before, after *Walker, asked []Asked) ([]Opening, error) {
-	o := &opener{before: before, after: after, asked: asked, space: bdd.New(0), routes: routing(before.state, after.state)}
+//
+// A forged packet, with the address of one of the holders, counts even if it is asked for by its form.
+func Opened(before, after *Walker, asked []Asked, holders ...Holder) ([]Opening, error) {
+	o := &opener{before: before, after: after, asked: asked, holders: holders, space: bdd.New(0), routes: routing(before.state, after.state)}
 	for _, st := range o.stages() {
 		if err := o.stage(st); err != nil {
 			return nil, fmt.Errorf("compare what passes %s: %w", st.name, err)
@@ -63,6 +65,7 @@ func Opened(before, after *Walker, asked []Asked) ([]Opening, error) {
 type opener struct {
 	before, after *Walker
 	asked         []Asked
+	holders       []Holder
 	space         *bdd.Space
 	routes        bool // addresses or routes differ
 	list          []said
@@ -202,6 +205,10 @@ func (o *opener) stage(st *stage) error {
 	c := o.comparison(st)
 	defer o.space.Reset()
 	set := c.unasked(c.compared(d))
+	if c.forged != bdd.False {
+		o.tell(c, c.aspects(), forgedFront, c.forged, c.connected(c.real(1, c.forged)))
+		set = c.x.Diff(set, c.forged)
+	}
 	if o.follow(c, set) {
 		return c.x.Err()
 	}
@@ -222,7 +229,9 @@ func (c *comparison) compared(d *differ) bdd.Node {
 	if c.st.hook == forward && !c.st.bridged {
 		opened = c.routed(opened)
 	}
-	return c.inWords(c.unbegun(opened))
+	opened = c.unbegun(opened)
+	c.forged = c.forgeries(opened)
+	return c.inWords(opened)
 }
 
 // tell puts into words, and others in front of them, the parts of a set in which there is something real.
