@@ -23,7 +23,7 @@ const forgedFront = "forged, with the address of a guest from another MAC addres
 // forgeries are the packets of a set that are forged, where the rules tell them from others: no packet with the same address,
 // or of the same card or port, that is what it says it is, is in the set.
 func (c *comparison) forgeries(set bdd.Node) bdd.Node {
-	if set == bdd.False || len(c.o.holders) == 0 || c.st.nat || c.st.arp || !c.st.bridged && c.st.hook != input && c.st.hook != forward && c.st.hook != prerouting {
+	if set == bdd.False || len(c.o.holders) == 0 || c.st.nat || c.st.arp || c.st.hook != input && c.st.hook != forward && c.st.hook != prerouting {
 		return bdd.False
 	}
 	x := c.x

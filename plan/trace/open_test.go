@@ -227,6 +227,7 @@ func TestOpenedForged(t *testing.T) {
 		{"with nothing behind it", routed, stop, wide, ""},
 		{"past a rule about ports", bridged, stop + "-A c -i vnet2 -s 10.20.0.11/32 -j DROP\n", wide, "in vnet2 from 10.20.0.11 "},
 		{"a port is free again", bridged, "-A c -i vnet2 -j DROP\n", wide, ""},
+		{"where nothing came in", "*bridge f\n:c filter output 0 accept\n", "-A c -p tcp --dport 80 -j DROP\n", wide, ""},
 		{"an address is free again", bridged, "-A c -s 10.20.0.11/32 -j DROP\n", wide, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
