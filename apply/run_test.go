@@ -6,11 +6,14 @@ import (
 	"io/fs"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vmnet/vmnet/apply"
 	"github.com/vmnet/vmnet/plan"
@@ -340,5 +343,42 @@ func TestUndoSparesOthers(t *testing.T) {
 		if (read(t, h).Link("virbr-lab") != nil) != c.human {
 			t.Errorf("%s: is the bridge there? want %t", c.name, c.human)
 		}
+	}
+}
+
+// What the kernel filled in by itself on an object of ours is not told as somebody else's when a second rollback takes it away.
+func TestUndoAgainTellsNoDefaults(t *testing.T) {
+	t.Parallel()
+	h, want := drifted(t)
+	p := newPlan(t, h, want)
+	bridge := schema.Ref{Kind: schema.KindLink, Name: "virbr-lab"}
+	refused, first := false, true
+	r := refusing{h, func(c schema.Change) error {
+		switch last := p.Steps[len(p.Steps)-1].Change; {
+		case !refused && c.Ref == last.Ref && c.Verb() == last.Verb():
+			refused = true
+			return unix.EPERM
+		case refused && first && c.Ref == bridge:
+			return unix.EPERM
+		}
+		return nil
+	}}
+	dir := filepath.Join(t.TempDir(), "run")
+	l := acquire(t, dir)
+	if _, err := apply.Run(t.Context(), r, p, l.Journal("test"), quick); !errors.Is(err, apply.ErrNeedsHuman) {
+		t.Fatalf("error %v, want a bridge that stays", err)
+	}
+	first = false
+	i := slices.IndexFunc(p.Steps, func(s plan.Step) bool { return s.Change.Ref == bridge })
+	if schema.Equal(read(t, h).Get(bridge), p.Steps[i].Change.After) {
+		t.Fatal("the model fills in nothing: this proves nothing")
+	}
+	open, err := apply.DirsAt(dir, "").Open()
+	if err != nil || len(open) != 1 {
+		t.Fatal(open, err)
+	}
+	report, err := apply.Rollback(t.Context(), l, open[0], r, quick, errors.New("asked for"))
+	if !errors.Is(err, apply.ErrRolledBack) || len(report.Meanwhile) > 0 {
+		t.Errorf("error %v; told as somebody else's: %q", err, report.Meanwhile)
 	}
 }

@@ -158,7 +158,7 @@ func (r *run) takeBack(ctx context.Context, c schema.Change, unsure bool) error 
 	if err := r.host.Do(ctx, schema.Change{Ref: c.Ref, Before: have, After: want}); err != nil {
 		return errors.Join(err, first)
 	}
-	if want == nil && c.After != nil && !schema.Equal(have, c.After) {
+	if want == nil && c.After != nil && len(schema.Compare(have, c.After)) > 0 { // defaults that the kernel filled in are nobody's
 		r.lost = append(r.lost, describe(c.Ref, c.After, have).String()+"; it went with what vmnet had made")
 	}
 	return r.settings(ctx, c)
