@@ -209,7 +209,8 @@ func TestOpenedForged(t *testing.T) {
 	t.Parallel()
 	mac := func(last byte) []byte { return []byte{0x52, 0x54, 0, 0, 0, last} }
 	card := []schema.Expr{
-		{Name: "payload", Base: "link", Offset: 6, Len: 6, DReg: 1}, {Name: "cmp", SReg: 1, Op: "neq", Data: mac(1)},
+		{Name: "payload", Base: "link", Offset: 6, Len: 6, DReg: 1},
+		{Name: "cmp", SReg: 1, Op: "neq", Data: mac(1)},
 		{Name: "immediate", Verdict: &schema.Verdict{Kind: "drop"}},
 	}
 	holders := []trace.Holder{
