@@ -79,7 +79,9 @@ func (r *run) left(ctx context.Context, failed []made) []made {
 	}
 	return slices.DeleteFunc(failed, func(m made) bool {
 		s := &r.plan.Steps[m.index]
-		gone := holds(live, s.Change.Ref, s.Change.Before)
+		// A setting of a link that the plan made has a value before its step, and is not there before the plan.
+		never := live.Get(s.Change.Ref) == nil && r.before.state.Get(s.Change.Ref) == nil
+		gone := never || holds(live, s.Change.Ref, s.Change.Before)
 		if gone {
 			r.undone(s, &r.report.Steps[m.index], 0)
 		}
