@@ -357,6 +357,9 @@ func bridgeName(s *schema.State, dev string) string {
 // device itself.
 func (h *healer) uplink(a netip.Addr, dev string) end {
 	if n := h.r.networks[dev]; n != nil && len(n.Ports) > 0 {
+		if h.state.Link(n.Ports[0]) == nil {
+			return end{addr: a, port: n.Ports[0]} // nobody is there, and the plan says so
+		}
 		return end{addr: a, port: n.Ports[0], link: dev}
 	}
 	return end{addr: a, port: dev}

@@ -208,7 +208,7 @@ func TestArticle(t *testing.T) {
 					b.Errorf("the rule on 192.168.1.100 is still live:\n%s", live)
 				}
 				const drop = "-A INPUT -s 10.0.0.0/8 -p tcp --sport 22 -j DROP\n"
-				const exception = `-A INPUT -s 10.0.0.0/8 -i br-ten -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "vmnet:host_only.ten" -j ACCEPT` + "\n"
+				const exception = `-A INPUT -s 10.0.0.0/8 -i br-ten -p tcp -m tcp --sport 22 -m conntrack --ctstate RELATED,ESTABLISHED -m comment --comment "vmnet:host_only.ten" -j ACCEPT` + "\n"
 				if strings.Count(live, "10.0.0.0/8") != 2 || !strings.Contains(live, exception) {
 					b.Errorf("want the rule on 10.0.0.0/8 with an exception in front of it:\n%s", live)
 				}

@@ -77,17 +77,13 @@ func (h *Host) stolen(n *Network, p netip.Prefix) (Finding, bool) {
 		return Finding{}, false
 	}
 	for _, way := range h.where().Ways(netip.PrefixFrom(guest, guest.BitLen()), p.Addr(), "") {
-		if way.Local || way.Link == n.Device {
+		if way.Local || way.Link == n.Device || way.Link == "" { // a route or rule that says no is VN304
 			continue
-		}
-		where := way.Link
-		if where == "" {
-			where = "nowhere"
 		}
 		rule := h.thief(guest, p.Addr())
 		f := Finding{
 			Severity: Error, Links: []string{n.Device},
-			Title:    fmt.Sprintf("packets for guests of %s leave by %s", n.Device, where),
+			Title:    fmt.Sprintf("packets for guests of %s leave by %s", n.Device, way.Link),
 			Detail:   "A policy rule leads them to another routing table before table main is asked: guests hear no answers.",
 			Evidence: []string{fmt.Sprintf("%s is on %s", p, n.Device), "the way to " + guest.String() + ": " + way.Text},
 		}

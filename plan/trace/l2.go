@@ -310,7 +310,7 @@ func (b *fabric) finds(in, out *schema.Link, f frame, vid uint16) *halt {
 		if !learned && b.fixedElsewhere(out, vid) {
 			return unknownAt(out, "learning off, and static entries of the forwarding database lead to other ports: whether one of them is for this machine is not known")
 		}
-	case e == nil:
+	case e == nil, e.State == "permanent" && e.Link == b.bridge.Name: // the bridge's own addresses, which a change of one moves
 	case e.State == "permanent" && in != nil:
 		return &halt{CodeElsewhere, out, fmt.Sprintf("%s takes frames for %s itself (permanent entry of its forwarding database, on %s)", b.bridge.Name, f.dst, e.Link), "for the host"}
 	case e.Link == out.Name:

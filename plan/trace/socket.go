@@ -55,7 +55,7 @@ func (r *sweep) withSource(first way, by *device) (way, *device, bool) {
 		return way{}, nil, false
 	}
 	if r.p.proto != protoTCP {
-		if res.route == first.route && res.kind == first.kind {
+		if res.kind == first.kind && res.dev == first.dev { // who the next one is behind it does not decide here
 			return first, by, true
 		}
 		return way{}, nil, r.unmodelled("route", res.ref(), res.text()+": if the program connects its socket before it sends")
