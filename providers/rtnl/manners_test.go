@@ -267,7 +267,9 @@ func TestRoutesComeBack(t *testing.T) {
 	inHost(t, rich()+"rule del pref 101", func(h *host) { // which hides the main table
 		start := h.read()
 		// Local routes of link-local addresses come when duplicate address detection is done with them, and what expires does so meanwhile.
-		routes := func(ip string) string { return h.out(ip + " route show table all | grep -v '^local fe80::' | sed 's/ expires [0-9]*sec//' | sort") }
+		routes := func(ip string) string {
+			return h.out(ip + " route show table all | grep -v '^local fe80::' | sed 's/ expires [0-9]*sec//' | sort")
+		}
 		six, four := routes("ip -6"), routes("ip")
 		for r := range schema.Each[*schema.Route](start) {
 			if r.Dst.Addr().Is6() && (r.Metric == 0 || r.Table == schema.TableLocal || r.Facts.Expires > 0) {
